@@ -86,7 +86,7 @@ class PublishError(EdgeswarmError):
 
 
 class ActivationError(EdgeswarmError):
-    """A release could not be staged, activated, confirmed or rolled back; the target holds the old or the new release, never a mix."""
+    """A release could not be staged, activated, confirmed or rolled back; the target holds the old or the new, never a mix."""
 
 
 class RolledBackError(ActivationError):

@@ -1,0 +1,73 @@
+"""Pieces: how chunks and pages are encoded in packs, and on a link that asks for it.
+
+A piece is one method byte and a payload. Whoever decodes knows the plain size beforehand, from a manifest that is signed, so that
+memory is bounded whatever the payload claims.
+"""
+
+from __future__ import annotations
+
+import zstandard
+
+from ..errors import ContentError
+
+STORED = 0
+ZSTD = 1
+ZSTD_RANGES = 2
+
+# A frame that asks for more is not one of ours: chunks have at most 256 KiB, units 4 MiB of output over 8 MiB of base.
+MAX_WINDOW_BYTES = 16 * 1024 * 1024
+DEFAULT_LEVEL = 12
+
+
+def compress(plain: bytes | memoryview, level: int) -> bytes:
+    """Return one zstd frame without size, checksum or dictionary id: those stand in the manifest."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        level, source_size=len(plain), write_content_size=False, write_checksum=False, write_dict_id=False
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(plain)
+
+
+def decompress(frame: bytes | memoryview, size: int, dictionary: zstandard.ZstdCompressionDict | None = None) -> bytes:
+    """Decompress one zstd frame that must give exactly `size` bytes.
+
+    Never allocates more than `size` and the window, whatever the frame claims: `decompress(max_output_size=)` of the library is
+    ignored for frames that declare a size, so the frame is read as a stream up to the size wanted and one byte more.
+
+    Raises:
+        ContentError: Not a frame, a window above 16 MiB, more or fewer bytes, or bytes behind the frame.
+    """
+    decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=MAX_WINDOW_BYTES)
+    try:
+        with decompressor.stream_reader(frame, read_across_frames=False) as reader:
+            plain = reader.read(size)
+            if len(plain) == size and not reader.read(1):
+                return plain
+    except zstandard.ZstdError as error:
+        raise ContentError(f"zstd frame of {len(frame)} bytes: {error}") from error
+    raise ContentError(f"zstd frame of {len(frame)} bytes: wanted exactly {size} bytes of output, got {len(plain)} or more")
+
+
+def encode_piece(plain: bytes | memoryview, level: int = DEFAULT_LEVEL) -> bytes:
+    """Return the smaller of stored and zstd, with the method byte in front."""
+    frame = compress(plain, level)
+    if len(frame) < len(plain):
+        return bytes([ZSTD]) + frame
+    return bytes([STORED]) + bytes(plain)
+
+
+def decode_piece(piece: bytes | memoryview, size: int) -> bytes:
+    """Decode a stored or zstd piece that must give exactly `size` bytes.
+
+    Raises:
+        ContentError: Another method (a delta unit needs its base: `delta.decode_unit`), or not `size` bytes.
+    """
+    view = memoryview(piece)
+    if not len(view):
+        raise ContentError("piece: empty")
+    if view[0] == STORED:
+        if len(view) - 1 != size:
+            raise ContentError(f"stored piece: wanted {size} bytes, got {len(view) - 1}")
+        return bytes(view[1:])
+    if view[0] == ZSTD:
+        return decompress(view[1:], size)
+    raise ContentError(f"piece: method {view[0]} is not known here, or needs a base")

@@ -1,0 +1,45 @@
+"""The port of a delta codec: what a publisher and a receiver may expect of any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+ReadBase = Callable[[int, int], bytes]
+"""`read(offset, length)` returns verified bytes of the base's stream, or raises `BaseMissingError`."""
+
+
+class UnitEncoder(Protocol):
+    """Encodes runs of a new artifact against one base. Publisher only; may be called from several threads at once."""
+
+    def encode(self, new: bytes) -> bytes:
+        """Return a unit, method byte first, that makes exactly `new`."""
+
+
+class DeltaCodec(Protocol):
+    """One way to write delta units, named by the method byte that its units start with.
+
+    A unit is decoded alone, in any order, from verified ranges of the base. Decoding is bounded: it reads at most what the unit's
+    header names, which is checked first, and makes exactly the size that the caller wants.
+    """
+
+    @property
+    def method(self) -> int:
+        """The method byte."""
+
+    def encoder(self, read_base: ReadBase, base_size: int) -> UnitEncoder:
+        """Return an encoder against a base of `base_size` bytes; may read all of it once."""
+
+    def decode(self, unit: memoryview, read_base: ReadBase, base_size: int, size: int) -> bytes:
+        """Return exactly `size` bytes.
+
+        Args:
+            unit: The unit with its method byte.
+            read_base: Reads the base; called for the ranges that the unit names, ascending.
+            base_size: Bytes of the base's stream.
+            size: Bytes of output, as the manifest says.
+
+        Raises:
+            ContentError: The unit is malformed or makes something else.
+            BaseMissingError: A range of the base is not here or does not verify.
+        """

@@ -1,0 +1,31 @@
+"""Which codec decodes which method byte: the one place to add a codec to."""
+
+from __future__ import annotations
+
+from ...errors import ContentError
+from ..codec import STORED, ZSTD, decode_piece
+from .port import DeltaCodec, ReadBase
+from .zstd_ranges import ZstdRanges
+
+_CODECS: dict[int, DeltaCodec] = {codec.method: codec for codec in (ZstdRanges(),)}
+
+
+def codec_for(method: int) -> DeltaCodec:
+    """Return the codec of a method byte; `ContentError` if there is none."""
+    try:
+        return _CODECS[method]
+    except KeyError:
+        raise ContentError(f"delta unit: method {method} is not known here; a newer edgeswarm made it") from None
+
+
+def decode_unit(unit: bytes | memoryview, read_base: ReadBase, base_size: int, size: int) -> bytes:
+    """Decode a piece of a delta index: a unit of any codec, or a plain piece where that was smaller.
+
+    Raises: as `DeltaCodec.decode`.
+    """
+    view = memoryview(unit)
+    if not len(view):
+        raise ContentError("delta unit: empty")
+    if view[0] in {STORED, ZSTD}:
+        return decode_piece(view, size)
+    return codec_for(view[0]).decode(view, read_base, base_size, size)

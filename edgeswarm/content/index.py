@@ -1,0 +1,199 @@
+"""Indexes: where the pieces of one manifest lie in packs.
+
+A full index says where every chunk lies, alone; a delta index where the delta units against one base lie, each making a run of
+whole chunks. Both say where the manifest's pages lie. An index is named by its digest in the signed release, and so is every unit
+in a delta index; a chunk from a full index is proved by its own digest.
+
+Bytes: docs/reference/formats.md, "Index". Columns are difference-coded and the whole is one zstd piece [4 bytes a chunk].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from ..errors import ContentError
+from .codec import decode_piece, encode_piece
+from .digest import DIGEST_BYTES, Digest, check_digest, digest
+from .manifest import MAX_CHUNKS
+from .varint import pack_varints, unpack_varints, unzigzag, zigzag
+
+INDEX_MAX_BYTES = 64 * 1024 * 1024
+UNIT_MAX_OUTPUT_BYTES = 4 * 1024 * 1024
+UNIT_MAX_CHUNKS = 256
+PIECE_MAX_BYTES = UNIT_MAX_OUTPUT_BYTES + 64 * 1024
+SPAN_CHUNKS = 64
+"""Chunks a span: what one lease is about; units do not cross span ends. 4 MiB at the average size, a guess until measured."""
+
+_VERSION = 1
+_MAX_PACKS = 65536
+_HEAD_BYTES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Where one encoded piece lies, and which chunks it makes.
+
+    Attributes:
+        first: Index of the first chunk, or of the page in the order of `BuiltManifest.pages`.
+        count: How many chunks it makes.
+        pack: Position of the pack in the index's list.
+        offset: Byte offset in the pack.
+        length: Encoded bytes.
+        digest: BLAKE3 of the encoded bytes; empty in a full index.
+    """
+
+    first: int
+    count: int
+    pack: int
+    offset: int
+    length: int
+    digest: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class PackIndex:
+    """One index.
+
+    Attributes:
+        manifest: Digest of the root it belongs to.
+        base: Digest of the root of the base that its units need; None for a full index.
+        packs: Digests of the packs, which name them at the origin.
+        pages: Where the manifest's pages lie, in the order of `BuiltManifest.pages`, those missing that the base has too.
+        page_digests: Digests of these pages.
+        pieces: Where chunks or units lie, ascending by `first`, none overlapping.
+    """
+
+    manifest: Digest
+    base: Digest | None
+    packs: tuple[Digest, ...]
+    page_digests: tuple[Digest, ...]
+    pages: tuple[Piece, ...]
+    pieces: tuple[Piece, ...]
+
+    @property
+    def payload_bytes(self) -> int:
+        """Encoded bytes of all pieces and pages: what a site without anything but the base has to fetch."""
+        return sum(p.length for p in self.pieces) + sum(p.length for p in self.pages)
+
+
+def pack_name(pack: Digest) -> str:
+    """Return the name of a pack at the origin."""
+    text = pack.hex()
+    return f"packs/{text[:2]}/{text}"
+
+
+def index_name(index: Digest) -> str:
+    """Return the name of an index at the origin."""
+    text = index.hex()
+    return f"index/{text[:2]}/{text}"
+
+
+def manifest_name(manifest: Digest) -> str:
+    """Return the name of a manifest root at the origin."""
+    return f"manifests/{manifest.hex()}"
+
+
+def encode_index(index: PackIndex) -> bytes:
+    """Return the bytes of an index: version, plain length, one zstd piece of msgpack."""
+    body: bytes = msgpack.packb([
+        index.manifest, index.base, b"".join(index.packs), b"".join(index.page_digests),
+        _pack_pieces(index.pages), _pack_pieces(index.pieces),
+    ])  # fmt: skip
+    return bytes([_VERSION]) + len(body).to_bytes(4, "big") + encode_piece(body, 19)
+
+
+def _pack_pieces(pieces: Sequence[Piece]) -> list[Any]:
+    """Difference-code the columns: gaps between chunk runs and between pack ranges are nearly always zero."""
+    gaps, jumps, run_end, ends = [], [], 0, dict[int, int]()
+    for piece in pieces:
+        gaps.append(piece.first - run_end)
+        jumps.append(zigzag(piece.offset - ends.get(piece.pack, 0)))
+        run_end = piece.first + piece.count
+        ends[piece.pack] = piece.offset + piece.length
+    columns = (gaps, [p.count for p in pieces], [p.pack for p in pieces], jumps, [p.length for p in pieces])
+    return [len(pieces), *(pack_varints(column) for column in columns), b"".join(p.digest for p in pieces)]
+
+
+def decode_index(data: bytes, wanted: Digest) -> PackIndex:
+    """Check and decode an index.
+
+    Args:
+        data: Its bytes as fetched.
+        wanted: Its digest as the signed release names it.
+
+    Raises:
+        ContentError: Another digest, or malformed.
+    """
+    check_digest(data, wanted, "index")
+    if len(data) <= _HEAD_BYTES or data[0] != _VERSION:
+        raise ContentError(f"index: wanted version {_VERSION}, got {data[:1].hex() or 'nothing'}")
+    size = int.from_bytes(data[1:_HEAD_BYTES], "big")
+    if size > INDEX_MAX_BYTES:
+        raise ContentError(f"index: says {size} bytes, at most {INDEX_MAX_BYTES} are allowed")
+    try:
+        fields = msgpack.unpackb(decode_piece(memoryview(data)[_HEAD_BYTES:], size), max_array_len=8, max_map_len=0)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise ContentError(f"index: not msgpack: {error}") from error
+    return _index_of(fields)
+
+
+def _index_of(fields: Any) -> PackIndex:
+    shape = [type(value) for value in fields] if isinstance(fields, list) else None
+    if shape not in ([bytes, bytes, bytes, bytes, list, list], [bytes, type(None), bytes, bytes, list, list]):
+        raise ContentError(f"index: wanted [manifest, base, packs, page digests, pages, pieces], got {shape}")
+    manifest, base, packs, names, pages, pieces = fields
+    if len(manifest) != DIGEST_BYTES or len(base or manifest) != DIGEST_BYTES:
+        raise ContentError("index: manifest and base must be digests of 32 bytes")
+    pack_list, page_list = _split_digests(packs, "packs"), _split_digests(names, "page digests")
+    page_rows = _unpack_pieces(pages, len(pack_list), with_digests=False)
+    if len(page_list) != len(page_rows):
+        raise ContentError(f"index: {len(page_list)} page digests for {len(page_rows)} pages")
+    rows = _unpack_pieces(pieces, len(pack_list), with_digests=base is not None)
+    return PackIndex(manifest, base, pack_list, page_list, page_rows, rows)
+
+
+def _split_digests(data: bytes, what: str) -> tuple[Digest, ...]:
+    if len(data) % DIGEST_BYTES or len(data) // DIGEST_BYTES > _MAX_PACKS:
+        raise ContentError(f"index: {what} of {len(data)} bytes: wanted at most {_MAX_PACKS} digests of 32 bytes")
+    return tuple(data[at : at + DIGEST_BYTES] for at in range(0, len(data), DIGEST_BYTES))
+
+
+def _unpack_pieces(table: list[Any], packs: int, *, with_digests: bool) -> tuple[Piece, ...]:
+    if [type(value) for value in table] != [int, bytes, bytes, bytes, bytes, bytes, bytes]:
+        raise ContentError("index: wanted a table of a count and six columns")
+    count = table[0]
+    if not 0 <= count <= MAX_CHUNKS or len(table[6]) != (count * DIGEST_BYTES if with_digests else 0):
+        raise ContentError(f"index: {count} pieces with {len(table[6])} bytes of digests")
+    gaps, counts, numbers, jumps, lengths = (unpack_varints(column, count) for column in table[1:6])
+    pieces, run_end, ends = [], 0, dict[int, int]()
+    for i in range(count):
+        first, pack = run_end + gaps[i], numbers[i]
+        offset = ends.get(pack, 0) + unzigzag(jumps[i])
+        name = table[6][i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES]
+        piece = Piece(first, counts[i], pack, offset, lengths[i], name)
+        _check_piece(piece, packs)
+        run_end, ends[pack] = first + counts[i], offset + lengths[i]
+        pieces.append(piece)
+    return tuple(pieces)
+
+
+def _check_piece(piece: Piece, packs: int) -> None:
+    fits = (
+        piece.pack < packs
+        and 0 < piece.length <= PIECE_MAX_BYTES
+        and 0 <= piece.offset < 1 << 48
+        and 0 < piece.count <= UNIT_MAX_CHUNKS
+        and piece.first + piece.count <= MAX_CHUNKS
+    )
+    if not fits:
+        raise ContentError(f"index: impossible piece {piece}")
+
+
+def named_index(index: PackIndex) -> tuple[Digest, bytes]:
+    """Return the digest and the bytes of an index."""
+    data = encode_index(index)
+    return digest(data), data
