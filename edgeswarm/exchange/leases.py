@@ -1,0 +1,110 @@
+"""Leases: who fetches which span of a manifest over an uplink, so that a site pays for each byte once.
+
+Theory of operation. All nodes with a usable uplink rank themselves for each span by rendezvous hashing. The first claims it and
+says so; the others leave a claimed span alone while its holder makes progress. A node that has nothing of its own left takes over
+spans that stay unclaimed, after a delay that grows with its rank. When two claim the same span, the better rank keeps it. A claim
+is void when the link to its holder is gone, when the holder releases it, or when it makes no progress for a while.
+
+Times are seconds on the caller's monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from .events import Peer
+from .rendezvous import rank_of
+
+TAKEOVER_SECONDS = 0.75
+"""Wait per rank before an unclaimed span of another node is taken: a guess, far above the time to hear a claim on a LAN."""
+STALL_SECONDS = 10.0
+"""A claim without progress for this long is void: a guess, 64 KiB at 52 kbit/s."""
+RENEW_SECONDS = 1.0
+"""A holder repeats its claim this often while it makes progress."""
+
+
+@dataclass(slots=True)
+class _Claim:
+    holder: Peer
+    progress: int
+    moved: float
+
+
+@dataclass(slots=True)
+class Leases:
+    """The claims on one manifest's spans, as this node knows them.
+
+    Attributes:
+        key: Digest of the manifest root, so that every release spreads differently.
+        own: This node's id.
+        uplinks: Ids of the neighbours with a usable uplink.
+    """
+
+    key: bytes
+    own: Peer
+    uplinks: dict[Peer, None] = field(default_factory=dict)
+    _claims: dict[int, _Claim] = field(default_factory=dict)
+    _renewed: dict[int, float] = field(default_factory=dict)
+
+    def rank(self, span: int, node: Peer | None = None) -> int:
+        """Return the rank of a node (this one if None) for a span, among this node and all uplinks."""
+        key = self.key + span.to_bytes(4, "big")
+        return rank_of(node or self.own, key, [self.own, *self.uplinks])
+
+    def heard(self, peer: Peer, span: int, progress: int, now: float) -> bool:
+        """Note a neighbour's claim; return whether this node must give up its own claim on the span."""
+        known = self._claims.get(span)
+        if known is None or known.holder == peer:
+            moved = now if known is None or progress > known.progress else known.moved
+            self._claims[span] = _Claim(peer, progress, moved)
+            return False
+        if self.rank(span, known.holder) <= self.rank(span, peer):
+            return False
+        self._claims[span] = _Claim(peer, progress, now)
+        return known.holder == self.own
+
+    def claim(self, span: int, now: float) -> None:
+        """Claim a span for this node."""
+        self._claims[span] = _Claim(self.own, 0, now)
+        self._renewed[span] = now
+
+    def progress(self, span: int, progress: int, now: float) -> bool:
+        """Note progress of an own claim; return whether it is time to tell the others again."""
+        claim = self._claims.get(span)
+        if claim is None or claim.holder != self.own:
+            return False
+        claim.progress, claim.moved = progress, now
+        if now - self._renewed[span] < RENEW_SECONDS:
+            return False
+        self._renewed[span] = now
+        return True
+
+    def release(self, peer: Peer, span: int) -> bool:
+        """Drop a node's claim on a span; return whether it had one."""
+        claim = self._claims.get(span)
+        if claim is None or claim.holder != peer:
+            return False
+        del self._claims[span]
+        self._renewed.pop(span, None)
+        return True
+
+    def remove(self, peer: Peer) -> None:
+        """Forget a neighbour: its uplink and its claims."""
+        self.uplinks.pop(peer, None)
+        for span in [s for s, claim in self._claims.items() if claim.holder == peer]:
+            del self._claims[span]
+
+    def held_by_other(self, span: int, now: float) -> bool:
+        """Tell if a neighbour holds the span and makes progress."""
+        claim = self._claims.get(span)
+        return claim is not None and claim.holder != self.own and now - claim.moved < STALL_SECONDS
+
+    def own_spans(self) -> list[int]:
+        """Return the spans that this node holds."""
+        return [span for span, claim in self._claims.items() if claim.holder == self.own]
+
+    def next_expiry(self, spans: Iterable[int]) -> float | None:
+        """Return when the first of the others' claims on these spans is void without progress, or None."""
+        times = [self._claims[s].moved + STALL_SECONDS for s in spans if s in self._claims and self._claims[s].holder != self.own]
+        return min(times, default=None)

@@ -1,0 +1,311 @@
+"""The transfer of one manifest at one node: what to ask of which neighbour, and which spans to take over the uplink.
+
+Theory of operation. The machine knows which chunks are here and which neighbour has which. It keeps a window of requests open to
+each neighbour that offers something missing. A chunk is asked of one neighbour at a time, so that a wrong one has one culprit.
+
+Fresh chunks spread like a tree rather than a star: the nodes that lack a chunk take turns by its index, and a node asks at once
+only if more neighbours hold the chunk than nodes come before it in that order; the others wait a little, by which time the first
+have it to pass on. Thus a gateway sends each chunk about once, and the devices do the rest among themselves. Of the neighbours
+that have a chunk, the one with the fewest chunks is asked first: whoever has everything has the most to do.
+
+What no neighbour has is taken over the uplink, if there is one, by the rules of `leases`. Before it fetches anything the machine
+waits until each neighbour has said what it has, or for a short time.
+
+Times are seconds on the caller's monotonic clock. Nothing here depends on iteration over sets, hashes of objects or the real time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .availability import Availability
+from .events import (
+    AskPeer,
+    CancelSpan,
+    ChunkFailed,
+    ChunkHere,
+    Claim,
+    Complete,
+    Effect,
+    Event,
+    FetchSpan,
+    Peer,
+    PeerClaims,
+    PeerDropped,
+    PeerHas,
+    PeerJoined,
+    PeerLeft,
+    PeerReleases,
+    PeerUplink,
+    Release,
+    SpanEnded,
+    SpanProgress,
+    Tick,
+    UplinkUsable,
+    WakeAt,
+)
+from .leases import TAKEOVER_SECONDS, Leases
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+@dataclass(frozen=True, slots=True)
+class TransferConfig:
+    """What can be set.
+
+    Attributes:
+        window_chunks: Chunks asked of one neighbour and not yet come. 32 are 2 MiB at the average size: two round trips of 10 ms at
+            1 Gbit/s.
+        spans_at_once: Spans that this node fetches over the uplink at the same time.
+        span_chunks: Chunks a span, as the manifest's indexes have it.
+        settle_seconds: How long neighbours may take to say what they have before the uplink is used.
+        turn_seconds: How long a node waits, per doubling, for those before it to have a fresh chunk. A guess: 64 KiB take 50 ms at
+            10 Mbit/s.
+        stall_seconds: A neighbour that was asked and sent nothing for this long is asked no more until it sends again.
+    """
+
+    window_chunks: int = 32
+    spans_at_once: int = 1
+    span_chunks: int = 64
+    settle_seconds: float = 0.5
+    turn_seconds: float = 0.1
+    stall_seconds: float = 15.0
+
+
+class TransferMachine:
+    """One transfer. Feed it with `handle`; perform the effects in order.
+
+    Args:
+        manifest: Digest of the manifest root.
+        chunks: Number of chunks.
+        here: Indices that are here already.
+        own: This node's id.
+        now: Time of the start.
+        dice: For ties; one a node, seeded by the caller.
+        config: What can be set.
+        may_use_uplink: Whether this transfer may ever fetch over the uplink of this node.
+    """
+
+    def __init__(
+        self,
+        manifest: bytes,
+        chunks: int,
+        here: Iterable[int],
+        own: Peer,
+        now: float,
+        dice: Random,
+        config: TransferConfig = TransferConfig(),
+        *,
+        may_use_uplink: bool = True,
+    ) -> None:
+        self.config = config
+        self.availability = Availability(chunks, here)
+        self.leases = Leases(manifest, own)
+        self._own = own
+        self._line = [own]
+        self._dice = dice
+        self._start = now
+        self._uplink = False
+        self._may_use_uplink = may_use_uplink
+        self._asked: dict[int, Peer] = {}
+        self._open: dict[Peer, int] = {}
+        self._heard: dict[Peer, float] = {}
+        self._told: dict[Peer, None] = {}
+        self._fresh_since: dict[int, float] = {}
+        self._fetching: dict[int, None] = {}
+        self._idle_since: float | None = None
+        self._said_complete = False
+        self._handlers: dict[type, Callable[[Any, float], list[Effect]]] = {
+            PeerJoined: self._on_joined, PeerLeft: self._on_left, PeerUplink: self._on_peer_uplink, PeerHas: self._on_has,
+            PeerDropped: self._on_dropped, PeerClaims: self._on_claims, PeerReleases: self._on_releases, ChunkHere: self._on_here,
+            ChunkFailed: self._on_failed, UplinkUsable: self._on_uplink, SpanProgress: self._on_progress,
+            SpanEnded: self._on_ended, Tick: lambda _event, _now: [],
+        }  # fmt: skip
+
+    @property
+    def complete(self) -> bool:
+        """Whether every chunk is here."""
+        return self.availability.missing == 0
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take one event and return what is to be done, in order. Cost: linear in the open windows and the spans still missing."""
+        effects = self._handlers[type(event)](event, now)
+        if self.complete:
+            if not self._said_complete:
+                self._said_complete = True
+                effects.append(Complete())
+            return effects
+        effects += self._ask_all(now)
+        effects += self._use_uplink(now)
+        effects.append(WakeAt(self._next_wake(now)))
+        return effects
+
+    def _on_joined(self, event: PeerJoined, now: float) -> list[Effect]:
+        self.availability.add_peer(event.peer)
+        self._open.setdefault(event.peer, 0)
+        self._heard[event.peer] = now
+        return self._on_peer_uplink(PeerUplink(event.peer, event.uplink), now)
+
+    def _on_left(self, event: PeerLeft, now: float) -> list[Effect]:
+        for chunk in [chunk for chunk, peer in self._asked.items() if peer == event.peer]:
+            del self._asked[chunk]
+        for table in (self._open, self._heard, self._told):
+            table.pop(event.peer, None)
+        self.availability.remove_peer(event.peer)
+        self.leases.remove(event.peer)
+        return []
+
+    def _on_peer_uplink(self, event: PeerUplink, _now: float) -> list[Effect]:
+        if event.usable and event.peer in self._open:
+            self.leases.uplinks[event.peer] = None
+        else:
+            self.leases.uplinks.pop(event.peer, None)
+        return []
+
+    def _on_has(self, event: PeerHas, now: float) -> list[Effect]:
+        if event.peer not in self._open:
+            return []
+        self._told[event.peer] = None
+        self.availability.peer_has(event.peer, event.chunks)
+        for chunk in event.chunks:
+            if 0 <= chunk < self.availability.chunks and not self.availability.is_here(chunk):
+                self._fresh_since.setdefault(chunk, now)
+        return []
+
+    def _on_dropped(self, event: PeerDropped, now: float) -> list[Effect]:
+        self.availability.peer_dropped(event.peer, event.chunk)
+        return self._on_failed(ChunkFailed(event.peer, [event.chunk]), now)
+
+    def _on_claims(self, event: PeerClaims, now: float) -> list[Effect]:
+        if event.peer in self._open and self.leases.heard(event.peer, event.span, event.progress, now):
+            self._fetching.pop(event.span, None)
+            return [CancelSpan(event.span), Release(event.span)]
+        return []
+
+    def _on_releases(self, event: PeerReleases, _now: float) -> list[Effect]:
+        self.leases.release(event.peer, event.span)
+        return []
+
+    def _on_here(self, event: ChunkHere, now: float) -> list[Effect]:
+        for chunk in self.availability.add_here(event.chunks):
+            self._fresh_since.pop(chunk, None)
+            peer = self._asked.pop(chunk, None)
+            if peer is not None:
+                self._open[peer] -= 1
+                self._heard[peer] = now
+        return []
+
+    def _on_failed(self, event: ChunkFailed, _now: float) -> list[Effect]:
+        for chunk in event.chunks:
+            if self._asked.get(chunk) == event.peer:
+                del self._asked[chunk]
+                self._open[event.peer] -= 1
+        return []
+
+    def _on_uplink(self, event: UplinkUsable, _now: float) -> list[Effect]:
+        self._uplink = event.usable
+        return []
+
+    def _on_progress(self, event: SpanProgress, now: float) -> list[Effect]:
+        return [Claim(event.span, event.progress)] if self.leases.progress(event.span, event.progress, now) else []
+
+    def _on_ended(self, event: SpanEnded, _now: float) -> list[Effect]:
+        self._fetching.pop(event.span, None)
+        return [Release(event.span)] if self.leases.release(self._own, event.span) else []
+
+    # Neighbours.
+
+    def _ask_all(self, now: float) -> list[Effect]:
+        """Fill the windows, least complete neighbour first."""
+        self._line = sorted([self._own, *self._told])
+        peers = sorted(self._open, key=lambda peer: (self.availability.held_by(peer), peer))
+        effects: list[Effect] = []
+        for peer in peers:
+            room = self.config.window_chunks - self._open[peer]
+            if room <= 0 or self._stalled(peer, now):
+                continue
+            chosen = self._choose(peer, room, now)
+            if chosen:
+                for chunk in chosen:
+                    self._asked[chunk] = peer
+                self._heard[peer] = now if not self._open[peer] else self._heard[peer]
+                self._open[peer] += len(chosen)
+                effects.append(AskPeer(peer, tuple(chosen)))
+        return effects
+
+    def _stalled(self, peer: Peer, now: float) -> bool:
+        return bool(self._open[peer]) and now - self._heard[peer] >= self.config.stall_seconds
+
+    def _choose(self, peer: Peer, room: int, now: float) -> list[int]:
+        """Return up to `room` chunks to ask of a neighbour, rarest first, ties by dice."""
+        ready: list[tuple[int, float, int]] = []
+        for chunk in self.availability.offers(peer):
+            if chunk not in self._asked and self._my_turn(chunk, now):
+                ready.append((self.availability.holders(chunk), self._dice.random(), chunk))
+                if (
+                    len(ready) >= 4 * room
+                ):  # rarest of a sample: looking at all of a large release each time would cost more than it gives
+                    break
+        return [chunk for _, _, chunk in sorted(ready)[:room]]
+
+    def _my_turn(self, chunk: int, now: float) -> bool:
+        """Tell if this node may ask for a chunk now, or should let others have it first to get it from them."""
+        waiting = self._place_in_line(chunk)
+        holders = self.availability.holders(chunk)
+        if waiting < holders:
+            return True
+        rounds = (waiting // max(1, holders)).bit_length()
+        return now - self._fresh_since.get(chunk, now) >= rounds * self.config.turn_seconds
+
+    def _place_in_line(self, chunk: int) -> int:
+        """Return how many nodes that lack a chunk come before this one; who is first turns with the chunk's index."""
+        first = chunk % len(self._line)
+        before = itertools.takewhile(lambda node: node != self._own, itertools.chain(self._line[first:], self._line[:first]))
+        return sum(not self.availability.has(node, chunk) for node in before)
+
+    # Uplink.
+
+    def _spans_to_fetch(self) -> dict[int, list[int]]:
+        """Return the chunks that no neighbour has, by span."""
+        spans: dict[int, list[int]] = {}
+        size = self.config.span_chunks
+        for chunk in range(self.availability.chunks):
+            if not self.availability.is_here(chunk) and not self.availability.holders(chunk):
+                spans.setdefault(chunk // size, []).append(chunk)
+        return spans
+
+    def _settled(self, now: float) -> bool:
+        waited = now - self._start >= self.config.settle_seconds
+        return waited or (bool(self._open) and all(peer in self._told for peer in self._open))
+
+    def _use_uplink(self, now: float) -> list[Effect]:
+        room = self.config.spans_at_once - len(self._fetching)
+        if not (self._uplink and self._may_use_uplink) or room <= 0 or not self._settled(now):
+            return []
+        free = {
+            s: c for s, c in self._spans_to_fetch().items() if s not in self._fetching and not self.leases.held_by_other(s, now)
+        }
+        mine = [span for span in free if self.leases.rank(span) == 0]
+        self._idle_since = None if mine else (now if self._idle_since is None else self._idle_since)
+        effects: list[Effect] = []
+        for span in (mine or self._to_take_over(free, now))[:room]:
+            self.leases.claim(span, now)
+            self._fetching[span] = None
+            effects += [Claim(span, 0), FetchSpan(span, tuple(free[span]))]
+        return effects
+
+    def _to_take_over(self, free: dict[int, list[int]], now: float) -> list[int]:
+        """Return the spans of others that have stayed unclaimed for longer than this node's rank makes it wait."""
+        idle = now - (self._idle_since if self._idle_since is not None else now)
+        # From the back: their owners work from the front.
+        return [span for span in reversed(free) if idle >= self.leases.rank(span) * TAKEOVER_SECONDS]
+
+    def _next_wake(self, now: float) -> float:
+        """Return when something may change without an event: turns while chunks are on offer, takeovers and stalls otherwise."""
+        if any(chunk not in self._asked for peer in self._open for chunk in self.availability.offers(peer)):
+            return now + self.config.turn_seconds
+        return now + TAKEOVER_SECONDS / 2
