@@ -6,7 +6,7 @@ worker threads by the node; async ports run under trio.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -150,6 +150,9 @@ class ChunkStore(Protocol):
     def release(self, owner: Digest) -> None:
         """Drop the pin of an owner."""
 
+    def require(self, owner: Digest, digests: Iterable[Digest]) -> None:
+        """Declare that an owner needs chunks that are here already, whoever brought them: they stay while it is pinned."""
+
     def collect(self) -> int:
         """Free chunks that no pinned owner needs, or that can be read from a linked artifact; return the bytes freed."""
 
@@ -208,6 +211,9 @@ class OriginWriter(Protocol):
     def get(self, name: str, *, limit: int) -> bytes | None:
         """Return a whole object, or None if there is none."""
 
+    def read(self, name: str, *, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes at `offset` of an object; `PublishError` if they are not there."""
+
     def exists(self, name: str) -> bool:
         """Tell if there is such an object."""
 
@@ -251,10 +257,17 @@ class Link(Protocol):
         """Close; safe to call twice, and when cancelled closes at once."""
 
 
+class Started(Protocol):
+    """What `serve` tells that it is ready: trio's `TaskStatus[str]`."""
+
+    def started(self, value: str) -> None:
+        """Take the bound `host:port`."""
+
+
 class Transport(Protocol):
     """Makes links. Async."""
 
-    async def serve(self, address: str, handler: Callable[[Link], object], *, task_status: object) -> None:
+    async def serve(self, address: str, handler: Callable[[Link], Awaitable[object]], *, task_status: Started) -> None:
         """Accept links at `host:port` and run the async `handler(link)` for each, until cancelled.
 
         `task_status.started(bound)` is called with the bound `host:port`. A handshake that fails is logged and closed; it never

@@ -64,14 +64,16 @@ class NoSpaceError(StoreError):
 class FetchError(EdgeswarmError):
     """An object could not be fetched.
 
-    `temporary` tells a dead link, which is retried, from a final answer.
+    `temporary` tells a dead link, which is retried, from a final answer; `retry_after` is the number of seconds that the other side
+    asked to be left alone, or None.
     """
 
     exit_code = 75
 
-    def __init__(self, message: str, *, temporary: bool = True) -> None:
+    def __init__(self, message: str, *, temporary: bool = True, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.temporary = temporary
+        self.retry_after = retry_after
 
 
 class ObjectMissingError(FetchError):

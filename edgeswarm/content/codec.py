@@ -18,6 +18,11 @@ ZSTD_RANGES = 2
 MAX_WINDOW_BYTES = 16 * 1024 * 1024
 DEFAULT_LEVEL = 12
 
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_RLE_BLOCK = 1
+_BLOCK_HEAD_BYTES = 3
+_CHECKSUM_BYTES = 4
+
 
 def compress(plain: bytes | memoryview, level: int) -> bytes:
     """Return one zstd frame without size, checksum or dictionary id: those stand in the manifest."""
@@ -25,6 +30,23 @@ def compress(plain: bytes | memoryview, level: int) -> bytes:
         level, source_size=len(plain), write_content_size=False, write_checksum=False, write_dict_id=False
     )
     return zstandard.ZstdCompressor(compression_params=parameters).compress(plain)
+
+
+def _frame_end(frame: memoryview) -> int:
+    """Return where the first zstd frame ends, from its block heads alone: the library ignores what stands behind it.
+
+    Source: RFC 8878, sections 3.1.1 and 3.1.1.2.
+    """
+    if frame[:4] != _ZSTD_MAGIC:
+        raise ContentError(f"zstd frame of {len(frame)} bytes: starts with {bytes(frame[:4]).hex() or 'nothing'}")
+    at, last = zstandard.frame_header_size(frame), 0
+    while not last:
+        head = int.from_bytes(frame[at : at + _BLOCK_HEAD_BYTES], "little")
+        last, kind, size = head & 1, head >> 1 & 3, head >> 3
+        at += _BLOCK_HEAD_BYTES + (1 if kind == _RLE_BLOCK else size)
+        if at > len(frame):
+            raise ContentError(f"zstd frame of {len(frame)} bytes: cut off")
+    return at + (_CHECKSUM_BYTES if frame[4] & 4 else 0)
 
 
 def decompress(frame: bytes | memoryview, size: int, dictionary: zstandard.ZstdCompressionDict | None = None) -> bytes:
@@ -37,7 +59,11 @@ def decompress(frame: bytes | memoryview, size: int, dictionary: zstandard.ZstdC
         ContentError: Not a frame, a window above 16 MiB, more or fewer bytes, or bytes behind the frame.
     """
     decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=MAX_WINDOW_BYTES)
+    plain = b""
     try:
+        end = _frame_end(memoryview(frame))
+        if end != len(frame):
+            raise ContentError(f"zstd frame of {len(frame)} bytes: the frame itself has {end}")
         with decompressor.stream_reader(frame, read_across_frames=False) as reader:
             plain = reader.read(size)
             if len(plain) == size and not reader.read(1):

@@ -13,12 +13,12 @@ Digest: TypeAlias = bytes
 
 DIGEST_BYTES = 32
 
-# A thread costs more than it gives below 1 MiB, and chunks are at most a quarter of that [BLAKE3: 4-5 GB/s on one thread].
 _SHORT_HEX = 12
 
 
 def digest(data: bytes | memoryview) -> Digest:
     """Return the BLAKE3-256 digest of `data`, 32 bytes."""
+    # One thread: more cost more than they give below 1 MiB, and chunks are at most a quarter of that [BLAKE3: 4-5 GB/s on one].
     return blake3(data).digest()
 
 

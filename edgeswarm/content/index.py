@@ -17,8 +17,8 @@ import msgpack
 
 from ..errors import ContentError
 from .codec import decode_piece, encode_piece
-from .digest import DIGEST_BYTES, Digest, check_digest, digest
-from .manifest import MAX_CHUNKS
+from .digest import DIGEST_BYTES, Digest, check_digest, digest, short
+from .manifest import MAX_CHUNKS, Manifest
 from .varint import pack_varints, unpack_varints, unzigzag, zigzag
 
 INDEX_MAX_BYTES = 64 * 1024 * 1024
@@ -31,6 +31,8 @@ SPAN_CHUNKS = 64
 _VERSION = 1
 _MAX_PACKS = 65536
 _HEAD_BYTES = 5
+_TABLE = [int, bytes, bytes, bytes, bytes, bytes, bytes]
+_SHAPES = ([bytes, bytes, bytes, bytes, list, list], [bytes, type(None), bytes, bytes, list, list])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,8 @@ class Piece:
     """Where one encoded piece lies, and which chunks it makes.
 
     Attributes:
-        first: Index of the first chunk, or of the page in the order of `BuiltManifest.pages`.
-        count: How many chunks it makes.
+        first: Index of the first chunk, or of the page in the list of pages.
+        count: How many chunks it makes: 1 in a full index and for a page.
         pack: Position of the pack in the index's list.
         offset: Byte offset in the pack.
         length: Encoded bytes.
@@ -134,19 +136,26 @@ def decode_index(data: bytes, wanted: Digest) -> PackIndex:
     size = int.from_bytes(data[1:_HEAD_BYTES], "big")
     if size > INDEX_MAX_BYTES:
         raise ContentError(f"index: says {size} bytes, at most {INDEX_MAX_BYTES} are allowed")
+    body = decode_piece(memoryview(data)[_HEAD_BYTES:], size)
     try:
-        fields = msgpack.unpackb(decode_piece(memoryview(data)[_HEAD_BYTES:], size), max_array_len=8, max_map_len=0)
+        fields = msgpack.unpackb(body, max_array_len=7, max_map_len=0, list_hook=_check_shape)
     except (ValueError, msgpack.UnpackException) as error:
         raise ContentError(f"index: not msgpack: {error}") from error
     return _index_of(fields)
 
 
+def _check_shape(row: list[Any]) -> list[Any]:
+    """Refuse a list of any other shape as soon as it is parsed, so that nested empty lists cannot fill the memory."""
+    if [type(value) for value in row] not in (_TABLE, *_SHAPES):
+        raise ContentError("index: a list of an unknown shape")
+    return row
+
+
 def _index_of(fields: Any) -> PackIndex:
-    shape = [type(value) for value in fields] if isinstance(fields, list) else None
-    if shape not in ([bytes, bytes, bytes, bytes, list, list], [bytes, type(None), bytes, bytes, list, list]):
-        raise ContentError(f"index: wanted [manifest, base, packs, page digests, pages, pieces], got {shape}")
+    if not isinstance(fields, list) or [type(value) for value in fields] not in _SHAPES:
+        raise ContentError("index: wanted [manifest, base, packs, page digests, pages, pieces]")
     manifest, base, packs, names, pages, pieces = fields
-    if len(manifest) != DIGEST_BYTES or len(base or manifest) != DIGEST_BYTES:
+    if len(manifest) != DIGEST_BYTES or (base is not None and len(base) != DIGEST_BYTES):
         raise ContentError("index: manifest and base must be digests of 32 bytes")
     pack_list, page_list = _split_digests(packs, "packs"), _split_digests(names, "page digests")
     page_rows = _unpack_pieces(pages, len(pack_list), with_digests=False)
@@ -163,7 +172,7 @@ def _split_digests(data: bytes, what: str) -> tuple[Digest, ...]:
 
 
 def _unpack_pieces(table: list[Any], packs: int, *, with_digests: bool) -> tuple[Piece, ...]:
-    if [type(value) for value in table] != [int, bytes, bytes, bytes, bytes, bytes, bytes]:
+    if [type(value) for value in table] != _TABLE:
         raise ContentError("index: wanted a table of a count and six columns")
     count = table[0]
     if not 0 <= count <= MAX_CHUNKS or len(table[6]) != (count * DIGEST_BYTES if with_digests else 0):
@@ -175,22 +184,37 @@ def _unpack_pieces(table: list[Any], packs: int, *, with_digests: bool) -> tuple
         offset = ends.get(pack, 0) + unzigzag(jumps[i])
         name = table[6][i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES]
         piece = Piece(first, counts[i], pack, offset, lengths[i], name)
-        _check_piece(piece, packs)
+        _check_piece(piece, packs, UNIT_MAX_CHUNKS if with_digests else 1)
         run_end, ends[pack] = first + counts[i], offset + lengths[i]
         pieces.append(piece)
     return tuple(pieces)
 
 
-def _check_piece(piece: Piece, packs: int) -> None:
+def _check_piece(piece: Piece, packs: int, most_chunks: int) -> None:
     fits = (
         piece.pack < packs
         and 0 < piece.length <= PIECE_MAX_BYTES
         and 0 <= piece.offset < 1 << 48
-        and 0 < piece.count <= UNIT_MAX_CHUNKS
+        and 0 < piece.count <= most_chunks
         and piece.first + piece.count <= MAX_CHUNKS
     )
     if not fits:
         raise ContentError(f"index: impossible piece {piece}")
+
+
+def check_index(index: PackIndex, manifest: Manifest) -> None:
+    """Check an index against its manifest, before pieces are read or decoded.
+
+    Raises:
+        ContentError: It is of another manifest, goes beyond its chunks, or has a unit that makes more than 4 MiB.
+    """
+    if index.manifest != manifest.digest:
+        raise ContentError(f"index: of manifest {short(index.manifest)}, wanted {short(manifest.digest)}")
+    if index.pieces and index.pieces[-1].first + index.pieces[-1].count > len(manifest):
+        raise ContentError(f"index: {index.pieces[-1]} in a manifest of {len(manifest)} chunks")
+    for piece in index.pieces:
+        if sum(manifest.sizes[piece.first : piece.first + piece.count]) > UNIT_MAX_OUTPUT_BYTES:
+            raise ContentError(f"index: {piece} makes more than {UNIT_MAX_OUTPUT_BYTES} bytes")
 
 
 def named_index(index: PackIndex) -> tuple[Digest, bytes]:

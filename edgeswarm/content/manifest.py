@@ -31,6 +31,7 @@ MAX_HEIGHT = 6
 ENTRIES_MAX_BYTES = 256 * 1024 * 1024
 
 _VERSION = 1
+_PAGE_HEAD = 6
 _LEAF_ROW = 36
 _NODE_ROW = 52
 # Rows a page: content-cut at 1 in 256 for leaves (9 KiB) and 1 in 64 for nodes; a guess between dedupe and requests.
@@ -119,7 +120,11 @@ def decode_root(data: bytes) -> Root:
     if data[0] != _VERSION:
         raise ContentError(f"manifest root: wanted version {_VERSION}, got {data[0]}; a newer edgeswarm made it")
     root = _root_from_fields(_unpack_map(data[1:]))
-    if root.encode() != data:
+    try:  # the packer of msgpack 1.1 nests less deep than its parser
+        canonical = root.encode() == data
+    except ValueError as error:
+        raise ContentError(f"manifest root: its x- fields nest too deep: {error}") from error
+    if not canonical:
         raise ContentError("manifest root: not in canonical form")
     return root
 
@@ -138,7 +143,7 @@ def _root_from_fields(fields: dict[str, Any]) -> Root:
     ignorable = {key: fields.pop(key) for key in list(fields) if key.startswith("x-")}
     if tuple(fields) != _KNOWN:
         raise ContentError(f"manifest root: wanted the fields {', '.join(_KNOWN)}, got {', '.join(fields)}")
-    if fields["kind"] not in set(ArtifactKind) or fields["chunking"] != CHUNKING:
+    if fields["kind"] not in list(ArtifactKind) or fields["chunking"] != CHUNKING:
         raise ContentError(f"manifest root: kind {fields['kind']!r} or chunking {fields['chunking']!r} is not known here")
     bounds = {
         "size": MAX_CHUNKS * MAX_CHUNK_BYTES,
@@ -229,16 +234,21 @@ def build_manifest(kind: ArtifactKind, chunks: Iterable[tuple[Digest, int]], ent
         kind: What the bytes are.
         chunks: (digest, size in bytes) of every chunk.
         entries: Bytes at the start that are a tree's encoded entries.
+
+    Raises:
+        ContentError: A reader would refuse the manifest.
     """
     names, lengths = bytearray(), array("I")
     for name, size in chunks:
+        if len(name) != DIGEST_BYTES or not 0 < size <= MAX_CHUNK_BYTES:
+            raise ContentError(f"chunk {len(lengths)}: wanted 32 bytes of digest and 1 to {MAX_CHUNK_BYTES} bytes, got {size}")
         names += name
         lengths.append(size)
     rows = [(names[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES], lengths[i]) for i in range(len(lengths))]
     total = sum(lengths)
     room = ROOT_MAX_BYTES - len(Root(kind, total, len(rows), entries, MAX_HEIGHT, b"", {}).encode()) - 8
     body, height, levels = _build_levels([(bytes(name), size) for name, size in rows], room)
-    root = Root(kind, total, len(rows), entries, height, body)
+    root = decode_root(Root(kind, total, len(rows), entries, height, body).encode())
     pages = tuple(page for level in reversed(levels) for page in level)
     return BuiltManifest(Manifest(root, root.encode(), bytes(names), lengths), pages)
 
@@ -287,42 +297,50 @@ def _pack_node(refs: Sequence[PageRef], level: int) -> bytes:
 
 
 def _open_page(page: bytes, level: int, row: int) -> tuple[int, memoryview]:
-    """Check a page's head and return the number of rows and the columns."""
-    if len(page) < 6 or page[0] != _VERSION or page[1] != level:
+    """Check a page's head and return the number of rows and the columns behind it."""
+    if len(page) < _PAGE_HEAD or page[0] != _VERSION or page[1] != level:
         raise ContentError(f"manifest page: wanted version {_VERSION}, level {level}, got {page[:2].hex() or 'nothing'}")
     (count,) = struct.unpack_from(">I", page, 2)
-    if len(page) != 6 + count * row:
-        raise ContentError(f"manifest page: {count} rows need {6 + count * row} bytes, got {len(page)}")
-    return count, memoryview(page)[6:]
+    if len(page) != _PAGE_HEAD + count * row:
+        raise ContentError(f"manifest page: {count} rows need {_PAGE_HEAD + count * row} bytes, got {len(page)}")
+    return count, memoryview(page)[_PAGE_HEAD:]
 
 
-def _read_leaf(page: bytes, digests: bytearray, sizes: array[int]) -> None:
+def _check_totals(parent: PageRef, chunks: int, size: int) -> None:
+    if (chunks, size) != (parent.chunks, parent.size):
+        where = f"manifest page {short(parent.digest)} of level {parent.level}"
+        raise ContentError(f"{where}: wanted {parent.chunks} chunks of {parent.size} bytes in all, got {chunks} of {size}")
+
+
+def _read_leaf(parent: PageRef, page: bytes, digests: bytearray, sizes: array[int]) -> None:
     count, columns = _open_page(page, 0, _LEAF_ROW)
     rows = struct.unpack(f">{count}I", columns[count * DIGEST_BYTES :])
+    _check_totals(parent, count, sum(rows))
     if any(not 0 < size <= MAX_CHUNK_BYTES for size in rows):
         raise ContentError(f"manifest page: a chunk must have 1 to {MAX_CHUNK_BYTES} bytes")
     digests += columns[: count * DIGEST_BYTES]
     sizes.extend(rows)
 
 
-def _read_node(page: bytes, level: int) -> list[PageRef]:
-    count, columns = _open_page(page, level, _NODE_ROW)
+def _read_node(parent: PageRef, page: bytes) -> list[PageRef]:
+    count, columns = _open_page(page, parent.level, _NODE_ROW)
     names = columns[: count * DIGEST_BYTES]
     numbers = columns[count * DIGEST_BYTES :]
     lengths = struct.unpack(f">{count}I", numbers[: 4 * count])
     counts = struct.unpack(f">{count}Q", numbers[4 * count : 12 * count])
     totals = struct.unpack(f">{count}Q", numbers[12 * count :])
-    if any(not 6 <= length <= PAGE_MAX_BYTES for length in lengths):
-        raise ContentError(f"manifest page: a page must have 6 to {PAGE_MAX_BYTES} bytes")
-    rows = range(count)
-    return [PageRef(bytes(names[i * 32 : i * 32 + 32]), lengths[i], counts[i], totals[i], level - 1) for i in rows]
+    if not all(_PAGE_HEAD < length <= PAGE_MAX_BYTES for length in lengths) or not all(counts):
+        raise ContentError(f"manifest page: a page must hold chunks and have up to {PAGE_MAX_BYTES} bytes")
+    _check_totals(parent, sum(counts), sum(totals))
+    level, rows = parent.level - 1, range(count)
+    return [PageRef(bytes(names[i * 32 : i * 32 + 32]), lengths[i], counts[i], totals[i], level) for i in rows]
 
 
 def load_manifest(root_bytes: bytes) -> Generator[list[PageRef], list[bytes], Manifest]:
     """Load a manifest from its root: a generator that asks for pages, level by level.
 
     Yields:
-        The pages that are needed next; it is sent their bytes in the same order.
+        The pages that are needed next, one that stands in several places that often; it is sent their bytes in the same order.
 
     Returns:
         The manifest, every page checked against its digest and every total against its parent.
@@ -331,17 +349,16 @@ def load_manifest(root_bytes: bytes) -> Generator[list[PageRef], list[bytes], Ma
         ContentError: A page is not what its parent says.
     """
     root = decode_root(root_bytes)
-    level_pages = [root.body]
-    for level in range(root.height, 0, -1):
-        refs = [ref for page in level_pages for ref in _read_node(page, level)]
-        if sum(ref.chunks for ref in refs) != root.chunks or sum(ref.size for ref in refs) != root.size:
-            raise ContentError(f"manifest {short(digest(root_bytes))}: totals of level {level} differ from the root's")
-        level_pages = yield refs
-        for ref, page in zip(refs, level_pages, strict=True):
+    refs = [PageRef(digest(root_bytes), len(root.body), root.chunks, root.size, root.height)]
+    pages = [root.body]
+    for _ in range(root.height):
+        refs = [ref for parent, page in zip(refs, pages, strict=True) for ref in _read_node(parent, page)]
+        pages = yield refs
+        for ref, page in zip(refs, pages, strict=True):
             check_digest(page, ref.digest, "manifest page")
     digests, sizes = bytearray(), array("I")
-    for page in level_pages:
-        _read_leaf(page, digests, sizes)
+    for ref, page in zip(refs, pages, strict=True):
+        _read_leaf(ref, page, digests, sizes)
     return Manifest(root, root_bytes, bytes(digests), sizes)
 
 

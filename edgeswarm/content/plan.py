@@ -40,11 +40,10 @@ def pieces_for(index: PackIndex, wanted: Iterable[int]) -> tuple[list[Piece], li
         index: Any index of the manifest.
         wanted: Chunk indices, ascending.
     """
-    firsts = [piece.first for piece in index.pieces]
     found: list[Piece] = []
     rest: list[int] = []
     for chunk in wanted:
-        at = bisect_right(firsts, chunk) - 1
+        at = bisect_right(index.pieces, chunk, key=lambda p: p.first) - 1
         piece = index.pieces[at] if at >= 0 else None
         if piece is None or chunk >= piece.first + piece.count:
             rest.append(chunk)
@@ -54,10 +53,15 @@ def pieces_for(index: PackIndex, wanted: Iterable[int]) -> tuple[list[Piece], li
 
 
 def coalesce(index: PackIndex, pieces: Sequence[Piece], limit: int) -> list[PackRead]:
-    """Join pieces that touch in their pack into ranged reads of at most `limit` bytes (a longer piece is a read alone)."""
+    """Join pieces that touch in their pack into ranged reads of at most `limit` bytes (a longer piece is a read alone).
+
+    Of pieces at the same place, the first is read and the others are left out: their chunks have the same content.
+    """
     groups: list[list[Piece]] = []
     for piece in sorted(pieces, key=lambda p: (p.pack, p.offset)):
         last = groups[-1][-1] if groups else None
+        if last is not None and (last.pack, last.offset, last.length) == (piece.pack, piece.offset, piece.length):
+            continue
         touches = last is not None and last.pack == piece.pack and last.offset + last.length == piece.offset
         if touches and piece.offset + piece.length - groups[-1][0].offset <= limit:
             groups[-1].append(piece)

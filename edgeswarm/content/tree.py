@@ -9,21 +9,22 @@ Bytes: docs/reference/formats.md, "Tree". What a path may be is checked here, at
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import msgpack
 
 from ..errors import ContentError
-from .chunking import MIN_CHUNK_BYTES
-from .manifest import ENTRIES_MAX_BYTES
+from .chunking import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES
+from .manifest import ENTRIES_MAX_BYTES, MAX_CHUNKS
 
 MAX_ENTRIES = 4_000_000
 PATH_MAX_BYTES = 4095  # PATH_MAX of Linux without the final NUL
 NAME_MAX_BYTES = 255  # NAME_MAX of Linux
+_MAX_FILE_BYTES = MAX_CHUNKS * MAX_CHUNK_BYTES
 _MODE_MASK = 0o7777
 _VERSION = 1
 # casync and git use the same idea of a limit: deeper trees exist only to hurt.
@@ -64,7 +65,7 @@ class Entry:
             raise ContentError(f"entry {self.path!r}: only symlinks and hard links have a target, and they must")
         if not 0 <= self.mode <= _MODE_MASK or (linked and self.mode):
             raise ContentError(f"entry {self.path!r}: mode {self.mode:o} is not allowed for a {self.type.name.lower()}")
-        if self.size < 0 or (self.size and self.type is not EntryType.FILE):
+        if not 0 <= self.size <= _MAX_FILE_BYTES or (self.size and self.type is not EntryType.FILE):
             raise ContentError(f"entry {self.path!r}: a {self.type.name.lower()} of {self.size} bytes")
         if self.type is EntryType.SYMLINK:
             _check_symlink(self.path, self.target)
@@ -94,21 +95,47 @@ def check_path(path: str) -> None:
 
 def _check_symlink(path: str, target: str) -> None:
     """A symlink may point anywhere inside the tree, whether something is there or not, and never outside."""
-    depth = path.count("/")
-    if target.startswith("/") or "\0" in target or len(target.encode(errors="replace")) > PATH_MAX_BYTES:
-        raise ContentError(f"symlink {path!r} -> {target!r}: the target must be relative and stay inside the tree")
+    try:
+        size = len(target.encode())
+    except UnicodeEncodeError as error:
+        raise ContentError(f"symlink {path!r} -> {target!r}: must be UTF-8") from error
+    if target.startswith("/") or "\0" in target or size > PATH_MAX_BYTES:
+        raise _escapes(path, target)
+    for _ in _climbs(path, target):
+        pass
+
+
+def _climbs(path: str, target: str) -> Iterator[str]:
+    """Follow a symlink's text and yield every place below the link's own directory that a `..` in it leaves.
+
+    A link's own directory and those above it are real ones (`check_entries`), so leaving them is plain arithmetic.
+    """
+    place = path.split("/")[:-1]
+    below = 0
     for part in target.split("/"):
-        depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
-        if depth < 0:
-            raise ContentError(f"symlink {path!r} -> {target!r}: the target must be relative and stay inside the tree")
+        if part == "..":
+            if not place:
+                raise _escapes(path, target)
+            if below:
+                yield "/".join(place)
+            below = max(0, below - 1)
+            place.pop()
+        elif part not in {"", "."}:
+            below += 1
+            place.append(part)
+
+
+def _escapes(path: str, target: str) -> ContentError:
+    return ContentError(f"symlink {path!r} -> {target[:80]!r}: the target must be relative and stay inside the tree")
 
 
 def check_entries(entries: Sequence[Entry]) -> None:
     """Check what concerns entries together.
 
     Raises:
-        ContentError: Not sorted by path bytes, a path twice, a parent that is not an earlier directory, or a hard link whose target
-            is not an earlier regular file.
+        ContentError: Not sorted by path bytes, a path twice, a parent that is not an earlier directory, a hard link whose target is
+            not an earlier regular file, or a symlink with a `..` behind something that is not a directory of the tree: behind
+            another symlink it could lead outside.
     """
     if len(entries) > MAX_ENTRIES:
         raise ContentError(f"tree: {len(entries)} entries, at most {MAX_ENTRIES} are allowed")
@@ -123,6 +150,15 @@ def check_entries(entries: Sequence[Entry]) -> None:
         if entry.type is EntryType.HARDLINK and types.get(entry.target) is not EntryType.FILE:
             raise ContentError(f"tree: hard link {entry.path!r} -> {entry.target!r}: no regular file of that path before it")
         types[entry.path] = entry.type
+    for entry in entries:
+        if entry.type is EntryType.SYMLINK and ".." in entry.target:
+            _check_climbs(entry, types)
+
+
+def _check_climbs(entry: Entry, types: Mapping[str, EntryType]) -> None:
+    for place in _climbs(entry.path, entry.target):
+        if types.get(place) is not EntryType.DIRECTORY:
+            raise ContentError(f"symlink {entry.path!r} -> {entry.target!r}: '..' behind {place!r}, which is not a directory here")
 
 
 def encode_entries(entries: Sequence[Entry]) -> bytes:
@@ -144,23 +180,33 @@ def decode_entries(data: bytes) -> tuple[Entry, ...]:
     if not data or data[0] != _VERSION or len(data) > ENTRIES_MAX_BYTES:
         raise ContentError(f"tree entries: wanted version {_VERSION} and at most {ENTRIES_MAX_BYTES} bytes, got {data[:1].hex()}")
     try:
-        rows = msgpack.unpackb(memoryview(data)[1:], max_array_len=MAX_ENTRIES, max_map_len=0)
+        entries = tuple(_read_rows(data))
     except (ValueError, msgpack.UnpackException) as error:
         raise ContentError(f"tree entries: not msgpack: {error}") from error
-    if not isinstance(rows, list):
-        raise ContentError("tree entries: wanted an array of rows")
-    entries = tuple(_entry_of(row) for row in rows)
-    check_entries(entries)
     if encode_entries(entries) != data:
         raise ContentError("tree entries: not in canonical form")
     return entries
 
 
-def _entry_of(row: Any) -> Entry:
-    if not isinstance(row, list) or [type(value) for value in row] != [str, int, int, int, str]:
+def _read_rows(data: bytes) -> Iterator[Entry]:
+    """Parse row by row, each made an entry at once, so that nested empty lists cannot fill the memory.
+
+    The count in front is not looked at: the caller encodes the entries again and compares.
+    """
+    count_bytes = {0xDC: 3, 0xDD: 5}.get(data[1] if len(data) > 1 else 0, 1)
+    rows = msgpack.Unpacker(max_buffer_size=ENTRIES_MAX_BYTES, max_array_len=5, max_map_len=0, list_hook=_entry_of)
+    rows.feed(memoryview(data)[1 + count_bytes :])
+    for row in islice(rows, MAX_ENTRIES + 1):
+        if not isinstance(row, Entry):
+            raise ContentError(f"tree entries: wanted rows, got {str(row)[:80]}")
+        yield row
+
+
+def _entry_of(row: list[Any]) -> Entry:
+    if [type(value) for value in row] != [str, int, int, int, str]:
         raise ContentError(f"tree entries: wanted [path, type, mode, size, target], got {str(row)[:80]}")
     path, kind, mode, size, target = row
-    if kind not in set(EntryType):
+    if kind not in list(EntryType):
         raise ContentError(f"entry {path!r}: type {kind} is not known here")
     return Entry(path, EntryType(kind), mode, size, target)
 

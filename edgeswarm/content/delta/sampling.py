@@ -94,7 +94,7 @@ class SampledBase:
         at = np.minimum(np.searchsorted(self._hashes, found), len(self._hashes) - 1)
         grains = self._places[at[self._hashes[at] == found]] // GRAIN_BYTES
         votes = np.bincount(grains, minlength=1)
-        best = np.argsort(-votes, kind="stable")[: max(1, limit // GRAIN_BYTES)]
+        best = np.argsort(-votes, kind="stable")[: limit // GRAIN_BYTES]
         return self._join(sorted(int(grain) for grain in best if votes[grain]))
 
     def _join(self, grains: list[int]) -> list[tuple[int, int]]:

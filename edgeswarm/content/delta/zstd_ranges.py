@@ -1,8 +1,8 @@
 """The first delta codec: zstd with ranges of the base as a raw dictionary.
 
-A unit names up to 64 ranges of the base; joined, they are the dictionary of one zstd frame. The publisher chooses the ranges by
-content: it samples positions of the base whose 16-byte hash falls on a grid, and gives a grain of 64 KiB one vote for every sampled
-hash that the new bytes share with it.
+A unit names 1 to 512 ranges of the base, 8 MiB at most; joined, they are the dictionary of one zstd frame. The publisher chooses
+the ranges by content: it samples positions of the base whose 16-byte hash falls on a grid, and gives a grain of 64 KiB one vote for
+every sampled hash that the new bytes share with it.
 
 Bytes: docs/reference/formats.md, "Delta unit, method 2". Figures: docs/explanation/delta.md.
 """
@@ -63,7 +63,7 @@ class _Encoder:
 
     def encode(self, new: bytes) -> bytes:
         plain = partial(encode_piece, new, self._codec.level)
-        ranges = self._base.ranges_like(new, self._codec.dictionary_bytes)
+        ranges = self._base.ranges_like(new, min(self._codec.dictionary_bytes, MAX_DICTIONARY_BYTES))
         if not ranges:
             return plain()
         dictionary = b"".join(self._read(offset, length) for offset, length in ranges)
@@ -99,8 +99,8 @@ def _read_ranges(unit: memoryview, base_size: int) -> tuple[list[tuple[int, int]
     if not len(unit) or unit[0] != ZSTD_RANGES:
         raise ContentError(f"delta unit: wanted method {ZSTD_RANGES}, got {bytes(unit[:1]).hex() or 'nothing'}")
     count, at = read_varint(unit, 1)
-    if count > MAX_RANGES:
-        raise ContentError(f"delta unit: {count} ranges, at most {MAX_RANGES} are allowed")
+    if not 0 < count <= MAX_RANGES:
+        raise ContentError(f"delta unit: {count} ranges, wanted 1 to {MAX_RANGES}")
     ranges, end, total = [], 0, 0
     for _ in range(count):
         jump, at = read_varint(unit, at)

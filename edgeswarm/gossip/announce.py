@@ -1,0 +1,161 @@
+"""Who says what when: beacons heard and sent, over a Trickle timer.
+
+Theory of operation. The node says the version of the newest timestamp metadata it holds. A beacon heard with the same version
+agrees. One with an older version does not: its sender should hear ours soon. One with a newer version does not either, and it is a
+reason to approach its sender: connect, and fetch the metadata, which proves the version or does not.
+
+Beacons can lie, though only nodes of the site can send them, so that a lie must not keep the site busy:
+
+- Each beacon of a node must be newer (epoch, sequence) than its last: a recorded one does nothing.
+- One node's word resets the timer once in the longest interval, and besides only with a version that is above ours and above all it
+  told before: a node that cannot update, or will not, is answered and then left alone.
+- A version that its sender could not prove (`Disproved`) counts for nothing from then on, nor does any above it from that sender,
+  until that version is held here and so was proved by somebody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from .beacon import Beacon
+from .trickle import Consistent, Inconsistent, SetTimer, Start, Tick, Transmit, Trickle
+
+# Twice the nodes of the largest site (500); the one that was heard longest ago makes room.
+_MAX_NODES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A beacon of this site came, opened."""
+
+    beacon: Beacon
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """The node now holds this version of the timestamp metadata, verified."""
+
+    timestamp_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disproved:
+    """The node whose id starts with `node` could not show the version that its beacon told."""
+
+    node: bytes
+    timestamp_version: int
+
+
+class Announce(NamedTuple):
+    """Effect: send a beacon with this version now."""
+
+    timestamp_version: int
+
+
+class Approach(NamedTuple):
+    """Effect: this sender tells of something newer: connect to it, unless there is a link or a try under way."""
+
+    beacon: Beacon
+
+
+Effect = Announce | Approach | SetTimer
+
+
+@dataclass(slots=True)
+class _Peer:
+    """What is remembered of a sender.
+
+    Attributes:
+        last: Epoch and sequence of its last beacon.
+        version: The highest version that it reset the timer with.
+        reset: When it last did, in seconds.
+        doubted: Versions from this one on count for nothing; 0: all count.
+    """
+
+    last: tuple[int, int] = (-1, -1)
+    version: int = -1
+    reset: float = 0.0
+    doubted: int = 0
+
+
+class Announcer:
+    """Decides when to send beacons and what those of others mean.
+
+    Args:
+        trickle: A timer that is not started yet.
+        node: First 8 bytes of this node's id: its own beacons come back and are skipped.
+        timestamp_version: What the node holds now.
+    """
+
+    def __init__(self, trickle: Trickle, *, node: bytes, timestamp_version: int) -> None:
+        self._trickle = trickle
+        self._node = node
+        self._version = timestamp_version
+        self._peers: dict[bytes, _Peer] = {}  # in the order in which they were last heard
+
+    def handle(self, event: Start | Tick | Heard | Holds | Disproved, now: float) -> list[Effect]:
+        """Take one event at time `now` (seconds, any monotonic clock) and return what to do, in order."""
+        return _HANDLERS[type(event)](self, event, now)
+
+    def _on_timer(self, event: Start | Tick | Consistent | Inconsistent, now: float) -> list[Effect]:
+        """Run the Trickle timer and say what its transmissions carry."""
+        effects = self._trickle.handle(event, now)
+        return [Announce(self._version) if isinstance(effect, Transmit) else effect for effect in effects]
+
+    def _on_holds(self, event: Holds, now: float) -> list[Effect]:
+        if event.timestamp_version <= self._version:
+            return []
+        self._version = event.timestamp_version
+        return self._on_timer(Inconsistent(), now)
+
+    def _on_disproved(self, event: Disproved, now: float) -> list[Effect]:
+        if event.timestamp_version > self._version:
+            peer = self._peer(event.node)
+            peer.doubted = min(peer.doubted or event.timestamp_version, event.timestamp_version)
+        return []
+
+    def _on_heard(self, event: Heard, now: float) -> list[Effect]:
+        beacon = event.beacon
+        if beacon.node == self._node:
+            return []
+        peer = self._peer(beacon.node)
+        if (beacon.epoch, beacon.sequence) <= peer.last:
+            return []
+        peer.last = (beacon.epoch, beacon.sequence)
+        if beacon.timestamp_version == self._version:
+            return self._on_timer(Consistent(), now)
+        if self._is_doubted(peer, beacon.timestamp_version):
+            return []
+        news: list[Effect] = [Approach(beacon)] if beacon.timestamp_version > self._version else []
+        return news + self._reset(peer, beacon.timestamp_version, now)
+
+    def _is_doubted(self, peer: _Peer, version: int) -> bool:
+        if peer.doubted <= self._version:
+            peer.doubted = 0  # proved since, by whomever
+        return bool(peer.doubted) and version >= peer.doubted
+
+    def _reset(self, peer: _Peer, version: int, now: float) -> list[Effect]:
+        rises = version > max(self._version, peer.version)
+        if not rises and peer.version >= 0 and now < peer.reset + self._trickle.longest:
+            return []
+        peer.version, peer.reset = max(version, peer.version), now
+        return self._on_timer(Inconsistent(), now)
+
+    def _peer(self, node: bytes) -> _Peer:
+        """Return what is known of a sender, and count it as heard last."""
+        peer = self._peers.pop(node, None) or _Peer()
+        while len(self._peers) >= _MAX_NODES:
+            del self._peers[next(iter(self._peers))]
+        self._peers[node] = peer
+        return peer
+
+
+_HANDLERS: dict[type[object], Callable[[Announcer, Any, float], list[Effect]]] = {
+    Start: Announcer._on_timer,
+    Tick: Announcer._on_timer,
+    Heard: Announcer._on_heard,
+    Holds: Announcer._on_holds,
+    Disproved: Announcer._on_disproved,
+}
