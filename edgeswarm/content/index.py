@@ -78,8 +78,8 @@ class PackIndex:
 
     @property
     def payload_bytes(self) -> int:
-        """Encoded bytes of all pieces and pages: what a site without anything but the base has to fetch."""
-        return sum(p.length for p in self.pieces) + sum(p.length for p in self.pages)
+        """Encoded bytes of all pieces and pages, each place once: what a site without anything but the base has to fetch."""
+        return sum({(p.pack, p.offset): p.length for p in (*self.pages, *self.pieces)}.values())
 
 
 def pack_name(pack: Digest) -> str:

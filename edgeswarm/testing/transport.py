@@ -28,6 +28,9 @@ _RECEIVE_BYTES = 256 * 1024
 _STUCK_BYTES = 32 * 1024 * 1024
 _STUCK_SECONDS = 0.25
 
+# A little more than a Linux socket takes in before anybody reads (tcp_rmem is 128 KiB by default): the rest waits at the sender.
+_IN_FLIGHT_BYTES = 128 * 1024
+
 _GUARD_SECONDS = 60.0
 
 # Shorter than the time that a big message takes, longer than a task switch.
@@ -107,13 +110,23 @@ async def check_clean_close(make: MakeTransport, address: str) -> None:
 
 
 async def check_close_beats_unread_bytes(make: MakeTransport, address: str) -> None:
-    """A side that closes without having read everything still gets its last words through."""
+    """A side that closes without having read everything still gets its last words through, however many are in flight."""
+    words = bytes(_IN_FLIGHT_BYTES)
+    said = trio.Event()
+
+    async def say_and_close(link: Link) -> None:
+        await link.send(words)
+        said.set()
+        await link.aclose()
+
     async with _open_pair(make, address) as pair:
         await pair.client.send(bytes(100_000))
         async with trio.open_nursery() as nursery:
-            await pair.server.send(b"bye")
-            nursery.start_soon(pair.server.aclose)
-            _expect(await _receive(pair.client, 3) == b"bye", "the last words arrive")
+            nursery.start_soon(say_and_close, pair.server)
+            with trio.move_on_after(_STUCK_SECONDS):  # or as much as goes before anybody reads
+                await said.wait()
+            await trio.testing.wait_all_tasks_blocked()
+            _expect(await _receive(pair.client, len(words)) == words, "the last words arrive")
             _expect(await pair.client.receive() == b"", "and the close after them")
             await pair.client.aclose()
 

@@ -1,0 +1,45 @@
+"""The command line. One file per verb; `app` is the table of them. Nothing but this module is loaded before it is needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from ..errors import EdgeswarmError
+
+USAGE_EXIT = 2
+INTERRUPTED_EXIT = 130
+_EXTRA = frozenset({"cyclopts", "rich"})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code (docs/reference/cli.md).
+
+    An error that edgeswarm raises on purpose becomes one line on stderr; anything else is a bug and shows its traceback.
+
+    Args:
+        arguments: Without the program's name; None: those of the process.
+    """
+    try:
+        from .app import run
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        print("edgeswarm: the command line is not installed: pip install 'edgeswarm[all]'", file=sys.stderr)
+        return USAGE_EXIT
+    try:
+        code = run(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+    except EdgeswarmError as error:
+        from .show import show_error
+
+        show_error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter must not complain about it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code

@@ -1,0 +1,47 @@
+"""`edgeswarm agent` and `edgeswarm gateway`."""
+
+from __future__ import annotations
+
+import gc
+
+import trio
+
+from ..errors import ConfigError
+from .node_options import CONFIG_FILE, Changes, ConfigFile, Logging, read_config
+
+_CHANGES, _LOGGING = Changes(), Logging()
+
+
+def agent(*, config: ConfigFile = CONFIG_FILE, changes: Changes = _CHANGES, log: Logging = _LOGGING) -> None:
+    """Run a node: follow the configured channels, install their releases, share them on the LAN. Ends on SIGTERM.
+
+    Args:
+        config: Configuration file.
+        changes: Flags that stand in for values of the file.
+        log: What is logged.
+    """
+    _run(config, changes, log, role="")
+
+
+def gateway(*, config: ConfigFile = CONFIG_FILE, changes: Changes = _CHANGES, log: Logging = _LOGGING) -> None:
+    """Run the seeding node of a site: fetch over the uplink once, and give to all devices. Ends on SIGTERM.
+
+    Args:
+        config: Configuration file; its role must be "gateway".
+        changes: Flags that stand in for values of the file.
+        log: What is logged.
+    """
+    _run(config, changes, log, role="gateway")
+
+
+def _run(path: ConfigFile, changes: Changes, log: Logging, *, role: str) -> None:
+    from ..node.process import run_process
+
+    log.start()
+    config = read_config(path, changes)
+    if role and config.node.role != role:
+        raise ConfigError(f"{path}: node.role is {config.node.role!r}, wanted {role!r}: enrol the node with --role {role}")
+    if role == "gateway" and config.uplink is None:
+        raise ConfigError(f"{path}: a gateway needs [uplink] origin, or --origin")
+    gc.freeze()  # what the imports made stays: the collector need not look at it again, which saves pauses
+    trio.run(run_process, config)

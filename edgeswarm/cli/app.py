@@ -1,0 +1,123 @@
+"""The table of commands. Each is loaded when it is called, and is one function in the file of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cyclopts import App, CycloptsError, Group
+
+from .. import __version__
+from . import USAGE_EXIT
+from .show import PlainConsole, show_error
+
+PUBLISHER = "Publisher"
+NODE = "Node"
+TRY = "Try it"
+
+
+class Verb(NamedTuple):
+    """One command.
+
+    Attributes:
+        words: What is typed.
+        target: `module:function`, the module below `edgeswarm.cli`.
+        group: Heading in the help.
+        summary: One line in the help; here, so that the help loads no command.
+        example: A command line that works.
+    """
+
+    words: str
+    target: str
+    group: str
+    summary: str
+    example: str
+
+
+VERBS = (
+    Verb(
+        "init",
+        "init:init",
+        PUBLISHER,
+        "Make a fleet: keys, certificate authority and a signed, empty origin.",
+        "edgeswarm init fleet --name acme --root-keys 3 --root-threshold 2",
+    ),
+    Verb("site add", "site:add", PUBLISHER, "Add a site to the fleet.", "edgeswarm site add harbour --fleet fleet"),
+    Verb(
+        "enrol",
+        "enrol:enrol",
+        PUBLISHER,
+        "Make the identity folder of a node.",
+        "edgeswarm enrol harbour press-7 out/press-7 --fleet fleet --subscribe app@stable=/opt/app/app",
+    ),
+    Verb(
+        "publish",
+        "publish:publish",
+        PUBLISHER,
+        "Publish a file, image or directory, and point a channel at it.",
+        "edgeswarm publish build/app --product app --version 1.4.2 --channel stable --fleet fleet",
+    ),
+    Verb(
+        "refresh", "refresh:refresh", PUBLISHER, "Sign the timestamp again, before it expires.", "edgeswarm refresh --fleet fleet"
+    ),
+    Verb(
+        "serve-origin",
+        "serve_origin:serve",
+        PUBLISHER,
+        "Serve an origin folder over HTTP.",
+        "edgeswarm serve-origin fleet/origin --listen 0.0.0.0:8080",
+    ),
+    Verb("agent", "agent:agent", NODE, "Run a node that installs releases.", "edgeswarm agent --config device/edgeswarm.toml"),
+    Verb("gateway", "agent:gateway", NODE, "Run the seeding node of a site.", "edgeswarm gateway --config gateway/edgeswarm.toml"),
+    Verb(
+        "fetch",
+        "fetch:fetch",
+        NODE,
+        "Fetch one release, and install it if wanted.",
+        "edgeswarm fetch app --channel stable --out /opt/app/app --config device/edgeswarm.toml",
+    ),
+    Verb("status", "status:status", NODE, "Show what a running node does.", "edgeswarm status --config device/edgeswarm.toml"),
+    Verb(
+        "rollback",
+        "rollback:rollback",
+        NODE,
+        "Go back to the previous release.",
+        "edgeswarm rollback --config device/edgeswarm.toml",
+    ),
+    Verb("demo", "demo:demo", TRY, "See it work on this machine.", "edgeswarm demo --devices 4 --uplink 4mbit"),
+)
+
+_SUMMARIES = {"site": "Sites of the fleet."}
+_DESCRIPTION = "One copy of a release per site, as nothing but the difference, and never unsigned."
+
+
+def build_app() -> App:
+    """Return the application with all commands registered and none loaded."""
+    app = App(
+        name="edgeswarm", help=_DESCRIPTION, version=f"edgeswarm {__version__}", help_format="plaintext", help_on_error=False,
+        exit_on_error=False, print_error=False, suppress_keyboard_interrupt=False, result_action="return_value",
+        console=PlainConsole(),
+    )  # fmt: skip
+    groups = {verb.group: Group(verb.group) for verb in VERBS}
+    parents: dict[str, App] = {"": app}
+    for verb in VERBS:
+        parent, _, name = verb.words.rpartition(" ")
+        if parent not in parents:
+            parents[parent] = App(name=parent, help=_SUMMARIES[parent], group=groups[verb.group], version_flags=[])
+            app.command(parents[parent])
+        heading = groups[verb.group] if not parent else None
+        parents[parent].command(
+            f"{__package__}.{verb.target}", name=name, help=verb.summary, help_epilogue=f"Example: {verb.example}", group=heading,
+            version_flags=[],
+        )  # fmt: skip
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; return its exit code. Errors of edgeswarm itself are raised, wrong usage is shown."""
+    try:
+        result = build_app()(list(arguments))
+    except CycloptsError as error:
+        show_error(" ".join(str(error).split()))
+        return USAGE_EXIT
+    return result if isinstance(result, int) else 0

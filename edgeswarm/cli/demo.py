@@ -1,0 +1,89 @@
+"""`edgeswarm demo`: see it work on this machine, in two minutes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import trio
+from cyclopts import Parameter
+from rich.console import Console
+
+from ..demo.inputs import Inputs, default_inputs, own_inputs
+from ..demo.report import render_report
+from ..demo.scenario import Scenario, run_scenario
+from ..demo.shaping import parse_rate
+from ..demo.site import SiteSpec
+from ..demo.summary import LiveView, print_summary
+from ..errors import ConfigError
+
+_FAILED_EXIT = 1
+_Flag = Annotated[bool, Parameter(negative="")]
+
+
+def demo(
+    *,
+    old: Path | None = None,
+    new: Path | None = None,
+    devices: int = 8,
+    uplink: str = "2mbit",
+    kill_gateway: _Flag = False,
+    half_empty: _Flag = False,
+    own_uplinks: int | None = None,
+    level: int = 12,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+    report: Path = Path("report.html"),
+    keep: Annotated[Path | None, Parameter(name="--keep")] = None,
+) -> int:
+    """Update a site of real processes over a thin, breaking uplink, and show what it cost.
+
+    An origin, a gateway, devices and a malicious peer run on loopback, with mutual TLS. The uplink is shaped and cut for some
+    seconds, a device is killed in mid-transfer and started again. Exit code 0 only if every device has the right bytes and the
+    wrong chunks were refused.
+
+    Args:
+        old: Old release, a file or directory; default: a release of ruff from the package index.
+        new: New release.
+        devices: Number of devices.
+        uplink: Rate of the uplink, e.g. 2mbit.
+        kill_gateway: Kill the gateway in mid-transfer; a device with an uplink of its own goes on.
+        half_empty: Half of the devices start without the old release.
+        own_uplinks: So many devices have an uplink of their own; default: none, or one with --kill-gateway.
+        level: zstd level of the publisher.
+        json_file: Write the results here as JSON.
+        report: Write the report here.
+        keep: Keep everything that the run made in this folder, which must not exist.
+    """
+    if (old is None) != (new is None):
+        raise ConfigError("--old and --new: give both or none")
+    inputs = own_inputs(old, new) if old is not None and new is not None else default_inputs()
+    uplinks = own_uplinks if own_uplinks is not None else int(kill_gateway)
+    if not 1 <= devices <= 200 or not 0 <= uplinks <= devices or (kill_gateway and not uplinks):
+        raise ConfigError("--devices: wanted 1 to 200; --own-uplinks: at most so many, and at least one with --kill-gateway")
+    spec = SiteSpec(devices=devices, empty=devices // 2 if half_empty else 0, own_uplinks=uplinks, level=level)
+    scenario = Scenario(rate=parse_rate(uplink), kill_gateway_at=0.6 if kill_gateway else None)
+    result = _run(inputs, spec, scenario, keep)
+    report.write_text(render_report(result), encoding="utf-8")
+    if json_file is not None:
+        json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print_summary(Console(), result, report, json_file)
+    return 0 if result["passed"] else _FAILED_EXIT
+
+
+def _run(inputs: Inputs, spec: SiteSpec, scenario: Scenario, keep: Path | None) -> dict[str, Any]:
+    if keep is not None and keep.exists():
+        raise ConfigError(f"--keep {keep}: is there already")
+    folder = Path(tempfile.mkdtemp(prefix="edgeswarm-demo-"))
+    try:
+        with LiveView(Console(), spec.devices, 0) as view:
+            run = partial(run_scenario, folder, inputs, spec, scenario, view.tell, view.watch, view.stage)
+            return trio.run(run).as_dict()
+    finally:
+        if keep is not None:
+            shutil.move(folder, keep)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,70 @@
+"""`edgeswarm publish`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..content.manifest import ArtifactKind
+from ..publish import PublishOptions, PublishReport, site_cost
+from ..publish import publish as publish_release
+from .options import FleetFolder, Json, now, open_fleet
+from .show import human_bytes, progress_teller, show
+
+_DEFAULTS = PublishOptions()
+
+
+def publish(
+    path: str,
+    /,
+    *,
+    product: str,
+    version: str,
+    channel: str,
+    fleet: FleetFolder = ".",
+    compatible: str = _DEFAULTS.compatible,
+    delta_from: int = _DEFAULTS.delta_from,
+    level: int = _DEFAULTS.level,
+    unit_bytes: int = _DEFAULTS.unit_bytes,
+    kind: ArtifactKind | None = None,
+    back: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Json = False,
+) -> None:
+    """Publish a file, image or directory, and point a channel at it. Safe to repeat and to interrupt.
+
+    Args:
+        path: What to publish.
+        product: Name of the product.
+        version: Version of the release; never compared with others.
+        channel: Channel to point at it.
+        fleet: The fleet folder, made by `edgeswarm init`.
+        compatible: Hardware that it is for.
+        delta_from: How many older releases to make deltas from.
+        level: zstd level, 1 to 22.
+        unit_bytes: Most bytes of a delta unit: what a broken link loses.
+        kind: What the path is, if that is not clear.
+        back: Allow to go back to a release that was replaced.
+        as_json: Write one JSON object.
+    """
+    with progress_teller(as_json=as_json) as tell:
+        options = PublishOptions(
+            compatible=compatible, delta_from=delta_from, level=level, unit_bytes=unit_bytes, kind=kind, back=back, progress=tell
+        )  # fmt: skip
+        report = publish_release(
+            open_fleet(fleet), path, product=product, version=version, channel=channel, now=now(), options=options
+        )  # fmt: skip
+    _show(report, as_json=as_json)
+
+
+def _show(report: PublishReport, *, as_json: bool) -> None:
+    rows = [
+        ("channel", f"{report.channel}, sequence {report.sequence}"),
+        ("content", f"{human_bytes(report.size)} in {report.chunks} chunks, {report.new_chunks} of them new"),
+        ("a site with nothing", human_bytes(site_cost(report))),
+    ]
+    for delta in report.deltas:
+        rows.append((f"a site at {delta.base_version}", human_bytes(site_cost(report, delta.base_version))))
+    verb = "Published" if report.changed else "Nothing to do: published before:"
+    title = f"{verb} {report.product} {report.version} for {report.compatible} in {report.seconds:.1f} s"
+    show(report.as_dict(), as_json=as_json, title=title, rows=rows)

@@ -1,0 +1,45 @@
+"""`edgeswarm serve-origin`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+
+import trio
+
+from ..errors import ConfigError
+from .options import Json
+from .show import show
+
+
+def serve(
+    directory: str,
+    /,
+    *,
+    listen: str = "127.0.0.1:8080",
+    as_json: Json = False,
+) -> None:
+    """Serve an origin folder over HTTP, until it is interrupted. Any other web server does as well.
+
+    Args:
+        directory: The origin folder.
+        listen: host:port; port 0 takes a free one.
+        as_json: Write one JSON object.
+    """
+    if not os.path.isdir(directory):
+        raise ConfigError(f"{directory}: is no folder")
+    trio.run(_serve, os.path.abspath(directory), listen, as_json)
+
+
+async def _serve(directory: str, listen: str, as_json: bool) -> None:
+    from ..origin.server import serve_origin
+
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            bound = await nursery.start(partial(serve_origin, directory, listen))
+            values = {"origin": directory, "url": f"http://{bound}/"}
+            show(values, as_json=as_json, title=f"Serving {directory} at http://{bound}/")
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+                break

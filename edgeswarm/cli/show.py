@@ -1,0 +1,95 @@
+"""What people and programs are shown: one JSON object, or a few aligned lines; progress on a terminal only."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+_KIB = 1024
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
+ProgressTeller = Callable[[str, int, int], None]
+
+
+class PlainConsole(Console):
+    """A console that leaves it to `main` what happens when whoever reads the output has gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise what the system said; rich would end the process."""
+        raise BrokenPipeError
+
+
+def show_error(message: str) -> None:
+    """Write `edgeswarm: <message>` to stderr, in one line, red on a terminal."""
+    text = " ".join(message.split())
+    PlainConsole(stderr=True, soft_wrap=True, highlight=False).print(f"[red]edgeswarm: {escape(text)}[/red]")
+
+
+def show(
+    values: Mapping[str, Any], *, as_json: bool, title: str, rows: Sequence[tuple[str, str]] = (), hints: Sequence[str] = ()
+) -> None:
+    """Show a result.
+
+    Args:
+        values: All of it, for programs.
+        as_json: Write `values` as one JSON object, and nothing else.
+        title: One line for people.
+        rows: (label, value) lines below it.
+        hints: What to do next.
+    """
+    if as_json:
+        print(json.dumps(values))
+        return
+    console = PlainConsole(soft_wrap=True, highlight=False)
+    console.print(f"[bold]{escape(title)}[/bold]")
+    width = max((len(label) for label, _ in rows), default=0)
+    for label, value in rows:
+        console.print(f"  [dim]{escape(label.ljust(width))}[/dim]  {escape(value)}")
+    for hint in hints:
+        console.print(f"  [cyan]{escape(hint)}[/cyan]")
+
+
+def human_bytes(count: int) -> str:
+    """Return a number of bytes for people: `812 B`, `4.2 MiB`."""
+    if count < _KIB:
+        return f"{count} B"
+    power = next((i for i in range(1, len(_UNITS)) if count < 1000 * _KIB**i), len(_UNITS))
+    return f"{count / _KIB**power:.3g} {_UNITS[power - 1]}"
+
+
+@contextmanager
+def progress_teller(*, as_json: bool) -> Iterator[ProgressTeller]:
+    """Yield a function `tell(stage, done, total)`: bars on a terminal, one plain line per finished stage elsewhere."""
+    if as_json:
+        yield lambda _stage, _done, _total: None
+    elif sys.stderr.isatty():
+        with _bars() as tell:
+            yield tell
+    else:
+        yield _tell_plainly
+
+
+def _tell_plainly(stage: str, done: int, total: int) -> None:
+    if done == total:
+        print(f"{stage}: {human_bytes(total)}", file=sys.stderr)
+
+
+@contextmanager
+def _bars() -> Iterator[ProgressTeller]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:<16}"), BarColumn(30), DownloadColumn(binary_units=True), TimeRemainingColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=total)
+            progress.update(tasks[stage], completed=done)
+
+        yield tell

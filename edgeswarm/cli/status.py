@@ -1,0 +1,91 @@
+"""`edgeswarm status`: what a running node says of itself."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from ..errors import EdgeswarmError
+from .node_options import CONFIG_FILE, ConfigFile, read_config
+from .options import Json
+from .show import human_bytes, show
+
+STALE_EXIT = 3
+
+
+class AnsweredError(EdgeswarmError):
+    """The node answered with an error; its exit code is the node's."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        super().__init__(str(answer["error"]))
+        self.exit_code = int(answer.get("exit_code", 1))  # type: ignore[misc]  # of this one answer
+
+
+def ask_node(state: Path, verb: str, **arguments: Any) -> dict[str, Any]:
+    """Return a running node's answer; `FetchError` if none runs, `AnsweredError` if it refuses."""
+    from ..node.control import ask
+
+    answer: dict[str, Any] = trio.run(partial(ask, state, verb, **arguments))
+    if "error" in answer and "exit_code" in answer:
+        raise AnsweredError(answer)
+    return answer
+
+
+def status(*, config: ConfigFile = CONFIG_FILE, state: Path | None = None, as_json: Json = False) -> int:
+    """Show what a running node holds, fetches and follows. Exit code 3: its metadata has expired, or it is offline.
+
+    Args:
+        config: Configuration file of the node.
+        state: State folder of the node, instead of the file's.
+        as_json: Write one JSON object.
+    """
+    found = ask_node(state or read_config(config).node.state, "status")
+    title = f"{found['fleet']}/{found['site']}/{found['node']} ({found['role']}), pid {found['pid']}"
+    show(found, as_json=as_json, title=title, rows=_rows(found))
+    uplink = found["uplink"]
+    offline = not found["peers"] and (uplink is None or not uplink["usable"])
+    return STALE_EXIT if found["metadata"]["stale"] or offline else 0
+
+
+def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    metadata, store = found["metadata"], found["store"]
+    rows = [("metadata", _metadata_text(metadata))]
+    if found["uplink"] is not None:
+        uplink = found["uplink"]
+        state = "usable" if uplink["usable"] else f"down: {uplink['error']}"
+        rows.append(("uplink", f"{state}; {human_bytes(uplink['bytes_read'])} read"))
+    held = human_bytes(store["chunk_bytes"] + store["linked_bytes"])
+    rows.append(("store", f"{held} held, {human_bytes(store['segment_bytes'])} of it on disk beside what is installed"))
+    for one in found["subscriptions"]:
+        wanted = f", wants {one['wanted']}" if one["wanted"] not in {"", one["version"]} else ""
+        trouble = f": {one['reason'] or one['error']}" if one["reason"] or one["error"] else ""
+        rows.append((f"{one['product']}@{one['channel']}", f"{one['version'] or 'nothing yet'}, {one['phase']}{wanted}{trouble}"))
+    rows += [(f"fetching {one['product']}", _fetch_text(one)) for one in found["fetches"]]
+    rows += [(f"peer {one['node']}", _peer_text(one)) for one in found["peers"]]
+    rows += [("shut out", reason) for reason in found["banned"]]
+    rows += [("refused", reason) for reason in found["refused"]]
+    return rows
+
+
+def _metadata_text(metadata: dict[str, Any]) -> str:
+    if not metadata["version"]:
+        return f"none yet{': ' + metadata['error'] if metadata['error'] else ''}"
+    stale = "EXPIRED, " if metadata["stale"] else ""
+    error = f"; {metadata['error']}" if metadata["error"] else ""
+    return f"{stale}version {metadata['version']}, {metadata['expires_first']} expires {metadata['expires'][:16]}{error}"
+
+
+def _fetch_text(one: dict[str, Any]) -> str:
+    share = 100 * one["done"] / one["size"] if one["size"] else 100
+    sources = ", ".join(f"{source} {human_bytes(count)}" for source, count in one["by_source"].items() if count)
+    return f"{one['version']}: {share:.0f} % of {human_bytes(one['size'])} ({sources or 'nothing yet'})"
+
+
+def _peer_text(one: dict[str, Any]) -> str:
+    uplink = ", has an uplink" if one["uplink"] else ""
+    return (
+        f"{one['role']} at {one['address']}{uplink}; {human_bytes(one['received_bytes'])} in, {human_bytes(one['sent_bytes'])} out"
+    )

@@ -1,0 +1,291 @@
+"""A site of real processes on loopback: a fleet, an origin, an uplink, a gateway, devices and a malicious peer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from ..errors import EdgeswarmError, FetchError, NodeError
+from ..node.control import ask
+from ..origin.server import serve_origin
+from ..publish import Fleet, NodeOptions, PublishOptions, PublishReport, add_site, enrol, init_fleet, publish
+from .inputs import Inputs
+from .uplink import Uplink, open_uplink
+
+CHANNEL, SITE = "stable", "site"
+_START_SECONDS = 30.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSpec:
+    """What the site is like.
+
+    Attributes:
+        devices: Number of devices.
+        empty: How many of them, the last ones, hold no old release.
+        own_uplinks: How many of them, the first ones, have an uplink of their own.
+        bad_peer: Whether a malicious peer takes part.
+        level: zstd level of the publisher.
+    """
+
+    devices: int = 8
+    empty: int = 0
+    own_uplinks: int = 0
+    bad_peer: bool = True
+    level: int = 12
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a process has used.
+
+    Attributes:
+        cpu_seconds: User and system time, over all its lives.
+        peak_rss_bytes: Most memory of any of its lives.
+    """
+
+    cpu_seconds: float = 0.0
+    peak_rss_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Member:
+    """One node of the site.
+
+    Attributes:
+        name: Its name.
+        role: `gateway`, `device` or `bad peer`.
+        folder: Its folder: identity, configuration, state, target.
+        uplink: Its own uplink, or None.
+        holds_old: Whether it starts with the old release.
+        process: The running process, or None.
+        usage: Of the lives that have ended.
+        kills: How often it was killed.
+    """
+
+    name: str
+    role: str
+    folder: Path
+    uplink: Uplink | None
+    holds_old: bool = True
+    process: subprocess.Popen[bytes] | None = None
+    usage: Usage = field(default_factory=Usage)
+    kills: int = 0
+
+    @property
+    def state(self) -> Path:
+        """Its state folder."""
+        return self.folder / "state"
+
+    @property
+    def target(self) -> Path:
+        """Where its release is installed."""
+        return self.folder / "app"
+
+    @property
+    def running(self) -> bool:
+        """Whether its process runs."""
+        return self.process is not None and self.process.poll() is None
+
+    async def status(self) -> dict[str, Any]:
+        """Return what its node says of itself; empty if it doesn't answer."""
+        try:
+            with trio.move_on_after(5):
+                return await ask(self.state, "status")
+        except (EdgeswarmError, OSError):
+            return {}
+        return {}
+
+
+class Site:
+    """The running site; made by `open_site`."""
+
+    def __init__(self, folder: Path, inputs: Inputs, spec: SiteSpec, fleet: Fleet, members: list[Member]) -> None:
+        self.folder = folder
+        self.inputs = inputs
+        self.spec = spec
+        self.fleet = fleet
+        self.members = members
+
+    @property
+    def devices(self) -> list[Member]:
+        """The honest devices."""
+        return [member for member in self.members if member.role == "device"]
+
+    @property
+    def gateway(self) -> Member:
+        """The gateway."""
+        return next(member for member in self.members if member.role == "gateway")
+
+    @property
+    def uplinks(self) -> list[Uplink]:
+        """All uplinks of the site."""
+        return [member.uplink for member in self.members if member.uplink is not None]
+
+    def counters(self) -> dict[str, int]:
+        """Return the sums of the uplinks' own counters."""
+        names = ("bytes_down", "bytes_up", "bytes_total", "requests", "body_bytes", "repeated_body_bytes", "cuts")
+        rows = [uplink.counters() for uplink in self.uplinks]
+        return {name: sum(row[name] for row in rows) for name in names}
+
+    async def publish(self, version: str, path: Path) -> PublishReport:
+        """Publish a release into the site's origin."""
+        options = PublishOptions(level=self.spec.level)
+        return await trio.to_thread.run_sync(
+            partial(
+                publish, self.fleet, str(path), product=self.inputs.product, version=version, channel=CHANNEL,
+                now=datetime.now(UTC), options=options,
+            )
+        )  # fmt: skip
+
+    def start(self, member: Member) -> None:
+        """Start a member's process."""
+        module = ["edgeswarm.demo.badpeer"] if member.role == "bad peer" else ["edgeswarm", "agent", "--config"]
+        command = [sys.executable, "-m", *module, str(member.folder / "edgeswarm.toml")]
+        with (member.folder / "log").open("ab") as log:
+            member.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    async def wait_ready(self, member: Member) -> dict[str, Any]:
+        """Wait until a member answers and return its status.
+
+        Raises:
+            NodeError: It did not come up.
+        """
+        with trio.move_on_after(_START_SECONDS):
+            while member.running:
+                status = await member.status()
+                if status:
+                    return status
+                await trio.sleep(0.1)
+        log = (member.folder / "log").read_text(errors="replace").strip()[-500:]
+        raise NodeError(f"{member.name} did not come up: {log or 'it said nothing'}")
+
+    def kill(self, member: Member) -> None:
+        """End a member's process with SIGKILL."""
+        self._note_usage(member)
+        if member.process is not None:
+            member.process.send_signal(signal.SIGKILL)
+            member.process.wait()
+        member.kills += 1
+
+    async def stop(self, member: Member) -> int | None:
+        """End a member's process with SIGTERM and return its exit code."""
+        if not member.running or member.process is None:
+            return None
+        self._note_usage(member)
+        member.process.terminate()
+        with trio.move_on_after(10):
+            return await trio.to_thread.run_sync(member.process.wait, abandon_on_cancel=True)
+        member.process.kill()
+        return member.process.wait()
+
+    def _note_usage(self, member: Member) -> None:
+        if member.process is None:
+            return
+        now = usage_of(member.process.pid)
+        member.usage.cpu_seconds += now.cpu_seconds
+        member.usage.peak_rss_bytes = max(member.usage.peak_rss_bytes, now.peak_rss_bytes)
+
+
+def usage_of(pid: int) -> Usage:
+    """Return what a running process has used, as proc(5) says; zeros if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return Usage()
+    peak = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+    return Usage((int(fields[11]) + int(fields[12])) / _TICKS, peak * 1024)
+
+
+@asynccontextmanager
+async def open_site(folder: Path, inputs: Inputs, spec: SiteSpec) -> AsyncIterator[Site]:
+    """Set up fleet, origin, uplinks and members; no member is started yet. All processes are stopped when the block ends."""
+    fleet = await trio.to_thread.run_sync(partial(_make_fleet, folder / "fleet"))
+    async with AsyncExitStack() as stack:
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        stack.callback(nursery.cancel_scope.cancel)
+        origin = await nursery.start(serve_origin, fleet.path("origin"), "127.0.0.1:0")
+        members = [await _member(stack, folder, "gateway", "gateway", origin)]
+        for number in range(1, spec.devices + 1):
+            own = origin if number <= spec.own_uplinks else ""
+            members.append(await _member(stack, folder, f"device-{number}", "device", own))
+            members[-1].holds_old = number <= spec.devices - spec.empty
+        if spec.bad_peer:
+            members.append(await _member(stack, folder, "intruder", "bad peer", ""))
+        for member in members:
+            await trio.to_thread.run_sync(partial(_enrol, fleet, member))
+        site = Site(folder, inputs, spec, fleet, members)
+        try:
+            yield site
+        finally:
+            with trio.CancelScope(shield=True):
+                for member in members:
+                    await site.stop(member)
+
+
+def _make_fleet(folder: Path) -> Fleet:
+    fleet = init_fleet(str(folder), name="demo", now=datetime.now(UTC))
+    add_site(fleet, SITE)
+    return fleet
+
+
+async def _member(stack: AsyncExitStack, folder: Path, name: str, role: str, origin: str) -> Member:
+    uplink = await stack.enter_async_context(open_uplink(origin)) if origin else None
+    return Member(name, role, folder / name, uplink)
+
+
+def _enrol(fleet: Fleet, member: Member) -> None:
+    role = "gateway" if member.role == "gateway" else "device"
+    enrol(fleet, SITE, member.name, str(member.folder), now=datetime.now(UTC), options=NodeOptions(role=role))
+
+
+def write_config(site: Site, member: Member, gateway_address: str) -> None:
+    """Write a member's configuration, in place of the starter that `enrol` makes."""
+    role = "gateway" if member.role == "gateway" else "device"
+    peers = [gateway_address] if gateway_address else []
+    lines = ["[node]", 'state = "state"', 'identity = "."', f'role = "{role}"']
+    lines += ["[lan]", 'listen = "127.0.0.1:0"', 'multicast = ["127.0.0.1"]', f"peers = {json.dumps(peers)}"]
+    if member.uplink is not None:
+        lines += ["[uplink]", f'origin = "http://{member.uplink.address}/"', "poll_seconds = 1.0", "retry_seconds = 1.0"]
+    lines += ["[[subscribe]]", f'product = "{site.inputs.product}"', f'channel = "{CHANNEL}"']
+    if member.role == "device":
+        health = [part.replace("{target}", str(member.target)) for part in site.inputs.health]
+        kind = "directory" if site.inputs.is_tree else "file"
+        lines += ["[subscribe.install]", f'target = "{member.target}"', f'kind = "{kind}"', f"health = {json.dumps(health)}"]
+    (member.folder / "edgeswarm.toml").write_text("\n".join(lines) + "\n")
+
+
+async def start_all(site: Site, members: list[Member]) -> None:
+    """Start members, the gateway first, so that the others know where it is.
+
+    Raises:
+        NodeError: One did not come up.
+        FetchError: The gateway listens nowhere.
+    """
+    gateway = site.gateway
+    if not gateway.running:
+        write_config(site, gateway, "")
+        site.start(gateway)
+    address = (await site.wait_ready(gateway)).get("listen", "")
+    if not address:
+        raise FetchError("the gateway listens nowhere", temporary=False)
+    for member in members:
+        if member is not gateway:
+            write_config(site, member, address)
+            site.start(member)
+    for member in members:
+        await site.wait_ready(member)

@@ -1,0 +1,86 @@
+"""Artifacts as this node holds them: manifests at hand, and their streams read from verified chunks. Blocking; for threads."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from ..abc import ChunkStore
+from ..content.digest import Digest, short
+from ..content.manifest import Manifest, load_manifest
+from ..errors import BaseMissingError, ChunkMissingError
+
+_KEPT_CHUNKS = 32  # 2 MiB at the average size: ranges of neighbouring delta units touch the same chunks
+
+
+def root_object(manifest: Digest) -> str:
+    """Return the store's object name of a manifest root."""
+    return f"manifest/{manifest.hex()}"
+
+
+def page_object(page: Digest) -> str:
+    """Return the store's object name of a manifest page."""
+    return f"page/{page.hex()}"
+
+
+def load_stored_manifest(store: ChunkStore, manifest: Digest) -> Manifest | None:
+    """Return a manifest whose root and pages are all in the store, or None."""
+    root = store.load_object(root_object(manifest))
+    if root is None:
+        return None
+    loader = load_manifest(root)
+    try:
+        refs = next(loader)
+        while True:
+            pages = [store.load_object(page_object(ref.digest)) for ref in refs]
+            whole = [page for page in pages if page is not None]
+            if len(whole) < len(pages):
+                return None
+            refs = loader.send(whole)
+    except StopIteration as stop:
+        found: Manifest = stop.value
+        return found
+
+
+class StoredStream:
+    """The stream of an artifact whose chunks are in the store (as bytes, or in an installed artifact), verified as it is read.
+
+    Safe to use from several threads. Keeps the last chunks read, at most 2 MiB at the average chunk size.
+    """
+
+    def __init__(self, store: ChunkStore, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self._store = store
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` verified bytes at `offset`.
+
+        Raises:
+            BaseMissingError: A chunk is not here or no longer verifies, or the range leaves the stream.
+        """
+        if not 0 <= offset <= offset + length <= self.manifest.root.size:
+            name, size = short(self.manifest.digest), self.manifest.root.size
+            raise BaseMissingError(f"range {offset}+{length} of artifact {name} of {size} bytes")
+        parts = []
+        for index in self.manifest.range(offset, length):
+            chunk = self.manifest.chunk(index)
+            start, end = max(offset, chunk.offset), min(offset + length, chunk.offset + chunk.size)
+            parts.append(memoryview(self._chunk(index, chunk.digest))[start - chunk.offset : end - chunk.offset])
+        return b"".join(parts)
+
+    def _chunk(self, index: int, digest: Digest) -> bytes:
+        with self._lock:
+            if index in self._kept:
+                self._kept.move_to_end(index)
+                return self._kept[index]
+        try:
+            data = self._store.get(digest)
+        except ChunkMissingError as error:
+            raise BaseMissingError(f"chunk {index} of artifact {short(self.manifest.digest)} is not here") from error
+        with self._lock:
+            self._kept[index] = data
+            while len(self._kept) > _KEPT_CHUNKS:
+                self._kept.popitem(last=False)
+        return data

@@ -1,0 +1,280 @@
+"""Fetching one release: manifest, plan, transfer; and the handle that a caller holds meanwhile."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from random import Random
+
+import trio
+
+from ..abc import ChunkStore
+from ..content.codec import decode_piece
+from ..content.digest import Digest, check_digest, short
+from ..content.index import INDEX_MAX_BYTES, PackIndex, check_index, decode_index, index_name, manifest_name, pack_name
+from ..content.manifest import Manifest, PageRef, load_manifest
+from ..errors import EdgeswarmError, FetchError
+from ..exchange import TransferConfig
+from ..trust.catalogue import IndexRef, Release
+from .artifacts import load_stored_manifest
+from .links import Links
+from .objects import Objects
+from .progress import Progress
+from .threads import in_thread
+from .transfer import Indexes, Neighbours, Transfer, chunks_here
+from .uplink import Uplink
+
+_log = logging.getLogger("edgeswarm.fetch")
+_MOMENT_SECONDS = 0.25
+_BASE_STALL_SECONDS = 3.0
+"""A base that is sought on the LAN is given up when nothing of it came for this long. A guess."""
+
+
+class Fetch:
+    """A fetch that runs in the background of a node.
+
+    Attributes:
+        release: What is fetched.
+        manifest: Its chunk table, once that is known.
+    """
+
+    def __init__(self, release: Release) -> None:
+        self.release = release
+        self.manifest: Manifest | None = None
+        self.transfer: Transfer | None = None
+        self.scope = trio.CancelScope()
+        self._finished = trio.Event()
+        self._error: EdgeswarmError | None = None
+        self._last = Progress(release.size, 0, {}, 0, 0, complete=False)
+
+    @property
+    def progress(self) -> Progress:
+        """The moment."""
+        if self.transfer is not None:
+            self._last = self.transfer.progress
+        return self._last
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self._finished.is_set()
+
+    def cancel(self) -> None:
+        """Stop; what was verified is kept, and a later fetch goes on from there. Safe at any time."""
+        self.scope.cancel()
+
+    async def wait(self) -> Progress:
+        """Wait until the whole release is here.
+
+        Raises:
+            FetchError: It was cancelled, or the origin no longer has it.
+            TrustError: It does not verify.
+            NoSpaceError: It does not fit; nothing was harmed.
+        """
+        await self._finished.wait()
+        if self._error is not None:
+            raise self._error
+        if not self.progress.complete:
+            raise FetchError(f"the fetch of {self.release.path} was cancelled; what came is kept", temporary=True)
+        return self.progress
+
+    def moments(self) -> Moments:
+        """Watch: `async for progress in fetch.moments():`; the last one is the end."""
+        return Moments(self)
+
+    async def wait_a_little(self, seconds: float) -> None:
+        """Wait until the end, but not longer than this."""
+        with trio.move_on_after(seconds):
+            await self._finished.wait()
+
+    def finish(self, error: EdgeswarmError | None) -> None:
+        """Called by the node when it is over."""
+        self._last, self.transfer = self.progress, None
+        self._error = error
+        self._finished.set()
+
+
+class Moments:
+    """The progress of a fetch, four times a second, and once more at the end."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+        self._first = True
+        self._ended = False
+
+    def __aiter__(self) -> Moments:
+        return self
+
+    async def __anext__(self) -> Progress:
+        """Return the moment."""
+        if self._ended:
+            raise StopAsyncIteration
+        if not self._first:
+            await self._fetch.wait_a_little(_MOMENT_SECONDS)
+        self._first = False
+        self._ended = self._fetch.finished
+        return self._fetch.progress
+
+
+class Fetcher:
+    """Brings releases into the store.
+
+    Args:
+        store: Where chunks go.
+        objects: Finds manifests and indexes.
+        links: The peers.
+        neighbours: Tells peers things.
+        uplink: This node's own, or None.
+        own: This node's id.
+        dice: For ties.
+        config: What can be set of a transfer.
+        on_transfer: Called with a transfer that starts (True) or ends (False).
+    """
+
+    def __init__(
+        self,
+        store: ChunkStore,
+        objects: Objects,
+        links: Links,
+        neighbours: Neighbours,
+        uplink: Uplink | None,
+        own: bytes,
+        dice: Random,
+        config: TransferConfig,
+        on_transfer: Callable[[Transfer, bool], None],
+    ) -> None:
+        self._store = store
+        self._objects = objects
+        self._links = links
+        self._neighbours = neighbours
+        self._uplink = uplink
+        self._own = own
+        self._dice = dice
+        self._config = config
+        self._on_transfer = on_transfer
+
+    async def run(self, fetch: Fetch) -> None:
+        """Bring one release; see `Fetch.wait` for what it raises."""
+        release = fetch.release
+        root = await self._root(release)
+        indexes = await self._indexes(release)
+        fetch.manifest = manifest = await self._manifest(root, release, indexes.delta)
+        if indexes.delta is not None:
+            check_index(indexes.delta, manifest)
+        await in_thread(partial(self._store.keep, manifest.digest, f"{release.product} {release.version}"))
+        fetch.transfer = await self._transfer(manifest, indexes, self._uplink)
+        await self._drive(fetch.transfer)
+
+    async def _drive(self, transfer: Transfer) -> None:
+        self._on_transfer(transfer, True)
+        try:
+            await transfer.run()
+        finally:
+            self._on_transfer(transfer, False)
+
+    async def _transfer(self, manifest: Manifest, indexes: Indexes, uplink: Uplink | None) -> Transfer:
+        here = await in_thread(partial(chunks_here, self._store, manifest))
+        needed = [manifest.chunk(index).digest for index in here]
+        await in_thread(partial(self._store.require, manifest.digest, needed))
+        return Transfer(
+            manifest, self._store, self._own, self._neighbours, uplink, indexes, self._dice, self._config, here=here
+        )  # fmt: skip
+
+    async def _root(self, release: Release) -> bytes:
+        name = release.manifest.hex()
+        read = partial(self._uplink.read, manifest_name(release.manifest), limit=release.root_bytes) if self._uplink else None
+        check = partial(check_digest, wanted=release.manifest, what=f"manifest root of {release.path}")
+        return await self._objects.obtain("manifest", name, release.root_bytes, check, read)
+
+    # Indexes and bases: only a node with an uplink needs them.
+
+    async def _indexes(self, release: Release) -> Indexes:
+        """Choose the cheapest index whose base this node has, or can get from its neighbours."""
+        if self._uplink is None:
+            return Indexes(None, None, None)
+        load_full = partial(self._load_index, release, None)
+        for ref in sorted(release.indexes, key=lambda ref: ref.payload_bytes):
+            if ref.base is None:
+                break
+            base = await self._base(ref.base)
+            if base is not None:
+                return Indexes(await self._load_index(release, ref.base), base, load_full)
+        return Indexes(None, None, load_full)
+
+    async def _base(self, digest: Digest) -> Manifest | None:
+        """Return a base whose chunks are all here, after looking for it among the neighbours."""
+        base = await in_thread(partial(load_stored_manifest, self._store, digest))
+        if base is not None and await self._whole(base):
+            return base
+        if not any(peer.has_manifest(digest) for peer in self._links.peers.values()):
+            return None
+        _log.info("base %s is not here: asking the neighbours for it", short(digest))
+        with trio.move_on_after(_BASE_STALL_SECONDS) as scope:
+            if base is None:
+                base = await self._base_manifest(digest)
+            await self._base_chunks(base, scope)
+        return base if base is not None and await self._whole(base) else None
+
+    async def _base_manifest(self, digest: Digest) -> Manifest:
+        check = partial(check_digest, wanted=digest, what="manifest root of a base")
+        root = await self._objects.obtain("manifest", digest.hex(), 4096, check, None)
+        return await self._load_pages(root, None)
+
+    async def _base_chunks(self, base: Manifest, scope: trio.CancelScope) -> None:
+        transfer = await self._transfer(base, Indexes(None, None, None), None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._drive, transfer)
+            while not transfer.done.is_set():
+                scope.deadline = trio.current_time() + _BASE_STALL_SECONDS
+                await transfer.changed()
+
+    async def _whole(self, manifest: Manifest) -> bool:
+        return len(await in_thread(partial(chunks_here, self._store, manifest))) == len(manifest)
+
+    async def _load_index(self, release: Release, base: Digest | None) -> PackIndex:
+        ref = release.index_for(base)
+        if ref is None:
+            raise FetchError(f"{release.path} was published without an index for this base", temporary=False)
+        data = await self._index_bytes(ref)
+        return await in_thread(partial(decode_index, data, ref.digest))
+
+    async def _index_bytes(self, ref: IndexRef) -> bytes:
+        check = partial(check_digest, wanted=ref.digest, what="index")
+        read = partial(self._uplink.read, index_name(ref.digest), limit=ref.length) if self._uplink else None
+        return await self._objects.obtain("index", ref.digest.hex(), min(ref.length, INDEX_MAX_BYTES), check, read)
+
+    # Pages.
+
+    async def _manifest(self, root: bytes, release: Release, delta: PackIndex | None) -> Manifest:
+        """Load the pages of a manifest, from the store, the neighbours or a pack that one of the indexes names."""
+        index = delta
+        if index is None and self._uplink is not None:
+            try:
+                next(load_manifest(root))
+            except StopIteration:
+                pass  # it has no pages
+            else:
+                index = await self._load_index(release, None)
+        return await self._load_pages(root, index)
+
+    async def _load_pages(self, root: bytes, index: PackIndex | None) -> Manifest:
+        loader = load_manifest(root)
+        try:
+            refs = next(loader)
+            while True:
+                refs = loader.send([await self._page(ref, index) for ref in refs])
+        except StopIteration as stop:
+            manifest: Manifest = stop.value
+            return manifest
+
+    async def _page(self, ref: PageRef, index: PackIndex | None) -> bytes:
+        read = partial(self._page_from_pack, ref, index) if index is not None and ref.digest in index.page_digests else None
+        check = partial(check_digest, wanted=ref.digest, what="manifest page")
+        return await self._objects.obtain("page", ref.digest.hex(), ref.length, check, read)
+
+    async def _page_from_pack(self, ref: PageRef, index: PackIndex) -> bytes:
+        assert self._uplink is not None  # noqa: S101  # an index is loaded only with an uplink
+        piece = index.pages[index.page_digests.index(ref.digest)]
+        data = await self._uplink.read_range(pack_name(index.packs[piece.pack]), piece.offset, piece.length)
+        return decode_piece(data, ref.length)

@@ -1,0 +1,236 @@
+"""Between peers and transfers: who is told what, and what comes from whom. Implements what both sides expect of a node."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from ..abc import ChunkStore
+from ..content.digest import Digest
+from ..content.manifest import Manifest
+from ..errors import ChunkMissingError, RemoteProtocolError, StoreError
+from ..exchange import PeerClaims, PeerDropped, PeerHas, PeerJoined, PeerLeft, PeerReleases, PeerUplink, UplinkUsable
+from ..wire.messages import Claim, Drop, Have, Message, News, Peers, Release
+from .config import split_address
+from .links import Links
+from .metadata import Metadata
+from .peer import Peer
+from .progress import GATEWAY, PEER
+from .threads import in_thread
+from .transfer import Transfer
+
+_log = logging.getLogger("edgeswarm.hub")
+_MOST_PEER_ADDRESSES = 64
+
+
+class Hub:
+    """Passes on what peers say to the transfers it concerns, and what transfers want to the peers.
+
+    Implements `peer.Host` and `transfer.Neighbours`.
+
+    Args:
+        store: Chunks and objects that peers may have.
+        metadata: Verified files that peers may have.
+        news: Returns what this node tells of itself at the moment.
+        on_news: Called with a peer that came or told news.
+    """
+
+    def __init__(
+        self, store: ChunkStore, metadata: Metadata, news: Callable[[], News], on_news: Callable[[Peer], None]
+    ) -> None:  # fmt: skip
+        self.transfers: dict[Digest, Transfer] = {}
+        self.held: dict[Digest, Manifest] = {}
+        self._links: Links | None = None
+        self._store = store
+        self._metadata = metadata
+        self._news = news
+        self._on_news = on_news
+        # Above every number of an earlier run: claims of before a restart must look old.
+        self._sequence = time.time_ns()
+
+    @property
+    def links(self) -> Links:
+        """The links; set once, since they need the hub to begin with."""
+        assert self._links is not None  # noqa: S101  # set by the node before anything runs
+        return self._links
+
+    @links.setter
+    def links(self, links: Links) -> None:
+        self._links = links
+
+    def post_all(self, message: Message) -> None:
+        """Tell all peers something."""
+        for peer in self.links.peers.values():
+            peer.post(message)
+
+    def manifest(self, digest: Digest) -> Manifest | None:
+        """Return the manifest of a release that is held or being transferred."""
+        transfer = self.transfers.get(digest)
+        return transfer.manifest if transfer is not None else self.held.get(digest)
+
+    # What transfers need (`Neighbours`).
+
+    def want(self, peer: bytes, manifest: Digest, chunks: Sequence[int]) -> None:
+        """See `Neighbours.want`."""
+        if peer in self.links.peers:
+            self.links.peers[peer].want(manifest, chunks)
+
+    def have(self, peer: bytes, manifest: Digest, chunks: Sequence[int], n_chunks: int) -> None:
+        """See `Neighbours.have`."""
+        if peer in self.links.peers:
+            _post_have(self.links.peers[peer], manifest, chunks, n_chunks, replace=False)
+
+    def claim(self, manifest: Digest, span: int, progress: int) -> None:
+        """See `Neighbours.claim`."""
+        self._sequence += 1
+        self.post_all(Claim(manifest=manifest, span=span, sequence=self._sequence, progress=progress))
+
+    def release(self, manifest: Digest, span: int) -> None:
+        """See `Neighbours.release`."""
+        self._sequence += 1
+        self.post_all(Release(manifest=manifest, span=span, sequence=self._sequence, reason="done"))
+
+    def blame(self, peer: bytes, reason: str) -> None:
+        """See `Neighbours.blame`."""
+        self.links.ban(peer, reason)
+
+    def on_transfer(self, transfer: Transfer, running: bool) -> None:
+        """Join a transfer that starts with all peers: they hear what is here, and the transfer what they have."""
+        if not running:
+            self.transfers.pop(transfer.manifest.digest, None)
+            return
+        self.transfers[transfer.manifest.digest] = transfer
+        for peer in list(self.links.peers.values()):
+            self._join(transfer, peer)
+
+    def _join(self, transfer: Transfer, peer: Peer) -> None:
+        _post_have(peer, transfer.manifest.digest, transfer.here, len(transfer.manifest), replace=True)
+        transfer.feed(PeerJoined(peer.id, peer.uplink))
+        if peer.has_manifest(transfer.manifest.digest):
+            try:
+                chunks = peer.chunks_of(transfer.manifest.digest, len(transfer.manifest))
+            except RemoteProtocolError as error:
+                self.links.ban(peer.id, str(error))
+            else:
+                transfer.feed(PeerHas(peer.id, chunks))
+
+    # What peers need (`Host`).
+
+    async def find_object(self, kind: str, name: str, limit: int) -> bytes | None:
+        """See `Host.find_object`."""
+
+        def find() -> bytes | None:
+            try:
+                data = self._metadata.file(name) if kind == "metadata" else self._store.load_object(f"{kind}/{name}")
+            except StoreError as error:
+                _log.warning("%s %s for a peer: %s", kind, name, error)
+                return None
+            return data if data is not None and len(data) <= limit else None
+
+        return await in_thread(find)
+
+    async def read_chunks(self, manifest: Digest, chunks: Sequence[int]) -> list[bytes | None]:
+        """See `Host.read_chunks`."""
+        known = self.manifest(manifest)
+
+        def read(index: int) -> bytes | None:
+            if known is None or index >= len(known):
+                return None
+            try:
+                return self._store.get(known.chunk(index).digest)
+            except ChunkMissingError as error:
+                _log.warning("chunk %d for a peer: %s", index, error)
+                return None
+
+        return await in_thread(lambda: [read(chunk) for chunk in chunks])
+
+    def on_chunk(self, peer: Peer, manifest: Digest, chunk: int, data: bytes) -> None:
+        """See `Host.on_chunk`."""
+        transfer = self.transfers.get(manifest)
+        if transfer is not None:
+            transfer.chunk_came(peer.id, GATEWAY if peer.hello.role == "gateway" else PEER, chunk, data)
+
+    def on_no_chunks(self, peer: Peer, manifest: Digest, chunks: Sequence[int]) -> None:
+        """See `Host.on_no_chunks`."""
+        transfer = self.transfers.get(manifest)
+        if transfer is not None:
+            for chunk in chunks:
+                transfer.feed(PeerDropped(peer.id, chunk))
+
+    def on_message(self, peer: Peer, message: Message) -> None:
+        """See `Host.on_message`."""
+        if isinstance(message, News):
+            self._on_news(peer)
+            for transfer in list(self.transfers.values()):
+                transfer.feed(PeerUplink(peer.id, message.uplink))
+        elif isinstance(message, Peers):
+            for address in message.addresses:
+                self.links.suggest(address)
+        else:
+            self._on_transfer_message(peer, message)
+
+    def _on_transfer_message(self, peer: Peer, message: Message) -> None:
+        transfer = self.transfers.get(getattr(message, "manifest", b""))
+        if transfer is None:
+            return
+        match message:
+            case Have():
+                flags = message.flags(len(transfer.manifest))
+                transfer.feed(PeerHas(peer.id, [index for index, held in enumerate(flags) if held]))
+            case Drop(index=index):
+                transfer.feed(PeerDropped(peer.id, index))
+            case Claim(span=span, progress=progress):
+                transfer.feed(PeerClaims(peer.id, span, progress))
+            case Release(span=span):
+                transfer.feed(PeerReleases(peer.id, span))
+
+    # Changes.
+
+    def on_peer(self, peer: Peer, came: bool) -> None:
+        """Note that a link to a peer is up, or gone."""
+        if not came:
+            for transfer in list(self.transfers.values()):
+                transfer.feed(PeerLeft(peer.id))
+            return
+        for digest, manifest in self.held.items():
+            if digest not in self.transfers:
+                _post_have(peer, digest, range(len(manifest)), len(manifest), replace=True)
+        for transfer in list(self.transfers.values()):
+            self._join(transfer, peer)
+        self._introduce(peer)
+        self._on_news(peer)
+
+    def _introduce(self, peer: Peer) -> None:
+        """Tell a new peer where the others are, and the others where it is."""
+        others = [other for other in self.links.peers.values() if other.id != peer.id]
+        addresses = tuple(address for address in map(reachable_address, others) if address)[:_MOST_PEER_ADDRESSES]
+        if addresses:
+            peer.post(Peers(addresses=addresses))
+        own = reachable_address(peer)
+        for other in others if own else ():
+            other.post(Peers(addresses=(own,)))
+
+    def on_uplink(self, usable: bool) -> None:
+        """Note that the uplink can be used from now on, or cannot."""
+        for transfer in list(self.transfers.values()):
+            transfer.feed(UplinkUsable(usable))
+        self.post_all(self._news())
+
+
+def _post_have(peer: Peer, manifest: Digest, chunks: Sequence[int], n_chunks: int, *, replace: bool) -> None:
+    flags = bytearray(n_chunks)
+    for chunk in chunks:
+        flags[chunk] = 1
+    for message in Have.announce(manifest=manifest, flags=flags, complete=replace):
+        peer.post(message)
+
+
+def reachable_address(peer: Peer) -> str:
+    """Return where others can reach a peer: what it says, with the address it came from in place of a wildcard; "" if nowhere."""
+    if not peer.hello.listen:
+        return ""
+    host, port = split_address(peer.hello.listen, "listen")
+    if host in {"0.0.0.0", "::", ""}:  # noqa: S104  # compared, not bound
+        host = peer.identity.address.rpartition(":")[0].strip("[]")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,220 @@
+"""The links of a node: whom it dials, whom it accepts, and that there is one link to each peer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Any
+
+import trio
+
+from ..abc import Link, Transport
+from ..errors import EdgeswarmError, FetchError, RemoteProtocolError, TrustError
+from ..wire.messages import Hello
+from .peer import Host, Peer, greet
+
+_log = logging.getLogger("edgeswarm.links")
+_FIRST_RETRY_SECONDS = 0.5
+_LAST_RETRY_SECONDS = 30.0
+_BAN_SECONDS = 3600.0
+"""How long a peer that sent a wrong chunk is shut out: over TLS it can't be a bit error. A guess; revoking is the operator's."""
+_MOST_ADDRESSES = 512
+
+
+@dataclass(slots=True)
+class _Dial:
+    """An address to be linked with.
+
+    Attributes:
+        fixed: Configured, and tried for ever; others are forgotten when they don't answer.
+        failures: Tries that failed in a row.
+        next_try: When to try again.
+        peer: Node id that answered there last.
+    """
+
+    fixed: bool
+    failures: int = 0
+    next_try: float = 0.0
+    peer: bytes = b""
+    busy: bool = False
+
+
+class Links:
+    """Keeps links to the peers of a site.
+
+    Args:
+        transport: Makes links.
+        host: What the peers talk to.
+        hello: Returns this node's greeting of the moment.
+        own: This node's id.
+        limit: Most links at a time.
+        dice: For jitter.
+        on_change: Called with a peer and whether it came (True) or went (False).
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        host: Host,
+        hello: Callable[[], Hello],
+        own: bytes,
+        limit: int,
+        dice: Random,
+        on_change: Callable[[Peer, bool], None],
+    ) -> None:
+        self.peers: dict[bytes, Peer] = {}
+        self.banned: dict[bytes, tuple[float, str]] = {}
+        self.refused: list[str] = []
+        self._transport = transport
+        self._host = host
+        self._hello = hello
+        self._own = own
+        self._limit = limit
+        self._dice = dice
+        self._on_change = on_change
+        self._dials: dict[str, _Dial] = {}
+        self._dials_changed = trio.Event()
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, listen: str, fixed: Iterable[str], *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
+        """Listen (unless the address is empty) and dial, until cancelled; reports the bound address."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            bound = ""
+            if listen:
+                bound = await nursery.start(partial(self._transport.serve, listen, self._accepted))
+            for address in fixed:
+                self._dials[address] = _Dial(fixed=True)
+            nursery.start_soon(self._dial_all)
+            task_status.started(bound)
+
+    def suggest(self, address: str) -> None:
+        """Note an address where a peer may be, heard from a beacon or another peer: a hint, tried a few times."""
+        if address and address not in self._dials and len(self._dials) < _MOST_ADDRESSES:
+            self._dials[address] = _Dial(fixed=False)
+            self._dials_changed.set()
+
+    def ban(self, peer: bytes, reason: str) -> None:
+        """Shut a peer out for an hour and close its link."""
+        known = self.peers.get(peer)
+        name = known.name if known else peer.hex()[:12]
+        _log.warning("peer %s is shut out for an hour: it %s", name, reason)
+        self.banned[peer] = (trio.current_time() + _BAN_SECONDS, f"{name} {reason}")
+        if known:
+            known.close()
+
+    async def say_goodbye(self) -> None:
+        """Tell all peers that this node stops."""
+        async with trio.open_nursery() as nursery:
+            for peer in list(self.peers.values()):
+                nursery.start_soon(peer.say_goodbye, "stopping", "the node stops")
+
+    # Dialing.
+
+    async def _dial_all(self) -> None:
+        assert self._nursery is not None  # noqa: S101  # set by `run`
+        while True:
+            now = trio.current_time()
+            for address, dial in list(self._dials.items()):
+                linked = dial.peer in self.peers
+                if not dial.busy and not linked and dial.next_try <= now and len(self.peers) < self._limit:
+                    dial.busy = True
+                    self._nursery.start_soon(self._dial, address, dial)
+            with trio.move_on_after(_FIRST_RETRY_SECONDS / 2):
+                await self._dials_changed.wait()
+                self._dials_changed = trio.Event()
+
+    async def _dial(self, address: str, dial: _Dial) -> None:
+        try:
+            link = await self._transport.connect(address)
+            dial.peer = link.peer.key
+            if await self._use(link, connected=True):
+                dial.failures = 0
+            else:
+                dial.failures += 1
+        except EdgeswarmError as error:
+            dial.failures += 1
+            _log.info("%s: %s", address, error)
+            if isinstance(error, TrustError):
+                self._refuse(f"{address}: {error}")
+        finally:
+            dial.busy = False
+            wait = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(dial.failures, 16)) * self._dice.uniform(0.75, 1.25)
+            dial.next_try = trio.current_time() + wait
+            if not dial.fixed and dial.failures > 3:
+                self._dials.pop(address, None)
+
+    def _refuse(self, text: str) -> None:
+        self.refused = [*self.refused[-9:], text]
+
+    # Both ways.
+
+    async def _accepted(self, link: Link) -> None:
+        with suppress(EdgeswarmError):
+            await self._use(link, connected=False)
+
+    async def _use(self, link: Link, *, connected: bool) -> bool:
+        """Greet and serve a link until it ends; return whether it was used."""
+        try:
+            until, reason = self.banned.get(link.peer.key, (0.0, ""))
+            if trio.current_time() < until:
+                raise TrustError(f"shut out: {reason}")
+            if link.peer.key == self._own:
+                raise TrustError("that is this node itself")
+            peer = await greet(link, self._hello(), connected=connected)
+            if not self._admit(peer):
+                await peer.say_goodbye("duplicate" if peer.id in self.peers else "busy", "there is a link already, or too many")
+                return False
+            await self._serve(peer)
+            return True
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                await link.aclose()
+
+    def _admit(self, peer: Peer) -> bool:
+        """Keep one link a peer: the newer of the same direction, else the one that the smaller node id opened."""
+        known = self.peers.get(peer.id)
+        if known is None:
+            return len(self.peers) < self._limit
+        opened_by_smaller = peer.connected == (self._own < peer.id)
+        if known.connected != peer.connected and not opened_by_smaller:
+            return False
+        self._remove(known)
+        known.close()
+        return True
+
+    async def _serve(self, peer: Peer) -> None:
+        self.peers[peer.id] = peer
+        _log.info("link with %s (%s)", peer.name, peer.identity.address)
+        self._on_change(peer, True)
+        reason = "cancelled"
+        try:
+            reason = await peer.run(self._host)
+        except RemoteProtocolError as error:
+            reason = str(error)
+            self._refuse(f"{peer.name}: {error}")
+            _log.warning("%s broke the protocol: %s", peer.name, error)
+        except FetchError as error:
+            reason = str(error)
+        finally:
+            _log.info("link with %s ended: %s", peer.name, reason)
+            self._remove(peer)
+
+    def _remove(self, peer: Peer) -> None:
+        if self.peers.get(peer.id) is peer:
+            del self.peers[peer.id]
+            self._on_change(peer, False)
+
+    def status(self) -> list[dict[str, Any]]:
+        """Return a row a peer, as `edgeswarm status` shows it."""
+        return [
+            {
+                "node": peer.name, "role": peer.hello.role, "address": peer.identity.address, "uplink": peer.uplink,
+                "metadata": peer.timestamp_version, "received_bytes": peer.received_bytes, "sent_bytes": peer.sent_bytes,
+            }
+            for peer in self.peers.values()
+        ]  # fmt: skip

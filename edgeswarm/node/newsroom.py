@@ -1,0 +1,125 @@
+"""Getting newer metadata: from the origin at intervals, by one node of the site; from any peer that says it has some."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from random import Random
+
+import trio
+
+from ..errors import EdgeswarmError, FetchError, TrustError
+from ..exchange import rank_of
+from ..trust.client import Want
+from .links import Links
+from .metadata import Metadata
+from .peer import Peer
+from .uplink import Uplink
+
+_log = logging.getLogger("edgeswarm.news")
+_LOOK_SECONDS = 1.0
+_ANSWER_SECONDS = 20.0  # a guess: 1.4 MB of metadata (10,000 targets) at 1 Mbit/s take 11 s
+_ASK_TIMES, _ASK_PAUSE_SECONDS = 6, 0.5
+
+
+class Newsroom:
+    """Keeps the metadata fresh.
+
+    Args:
+        metadata: Verifies and keeps it.
+        uplink: This node's own, or None.
+        poll_seconds: How often the origin is asked.
+        own: This node's id.
+        dice: For jitter.
+    """
+
+    def __init__(self, metadata: Metadata, uplink: Uplink | None, poll_seconds: float, own: bytes, dice: Random) -> None:
+        self.links: Links | None = None
+        self.checked_at: float | None = None
+        self._metadata = metadata
+        self._uplink = uplink
+        self._poll_seconds = poll_seconds
+        self._own = own
+        self._dice = dice
+        self._asking: dict[bytes, None] = {}
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, on_change: Callable[[], None]) -> None:
+        """Look for news until cancelled; `on_change` is called when there was some."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            if self._uplink is not None:
+                nursery.start_soon(self._poll)
+            while True:
+                await self._metadata.changed.wait()
+                on_change()
+                await trio.lowlevel.checkpoint()
+
+    async def _poll(self) -> None:
+        """Ask the origin at the interval, if that is this node's duty among those with a usable uplink."""
+        due = trio.current_time()
+        while True:
+            if trio.current_time() >= due and self._is_my_duty():
+                await self.check_now()
+                due = trio.current_time() + self._poll_seconds * self._dice.uniform(0.9, 1.1)
+            await trio.sleep(min(_LOOK_SECONDS, max(0.01, due - trio.current_time()), self._poll_seconds))
+
+    def _is_my_duty(self) -> bool:
+        if self._uplink is None or not self._uplink.usable or self.links is None:
+            return False
+        return rank_of(self._own, b"poll", [peer.id for peer in self.links.peers.values() if peer.uplink]) == 0
+
+    async def check_now(self) -> bool:
+        """Ask the origin now; return whether there was newer metadata. Failures are logged and kept for the status."""
+        if self._uplink is None:
+            return False
+        try:
+            changed = await self._metadata.refresh(self._from_origin)
+        except EdgeswarmError as error:
+            _log.warning("metadata from the origin: %s", error)
+            return False
+        self.checked_at = time.time()
+        return changed
+
+    async def _from_origin(self, want: Want) -> bytes | None:
+        assert self._uplink is not None  # noqa: S101  # asked only with an uplink
+        try:
+            return await self._uplink.read(f"metadata/{want.name}", limit=want.max_bytes)
+        except FetchError as error:
+            if error.temporary:
+                raise
+            return None
+
+    def consider(self, peer: Peer) -> None:
+        """Ask a peer if it says that it has newer metadata; what it brings is verified like any other."""
+        if self._is_newer(peer) and peer.id not in self._asking and self._nursery is not None:
+            self._asking[peer.id] = None
+            self._nursery.start_soon(self._ask, peer)
+
+    def _is_newer(self, peer: Peer) -> bool:
+        return peer.timestamp_version > self._metadata.version and not peer.closed.is_set()
+
+    async def _ask(self, peer: Peer) -> None:
+        """Take a peer's metadata; tried again with growing pauses for as long as it says that its own is newer."""
+        try:
+            for attempt in range(_ASK_TIMES):
+                if not self._is_newer(peer):
+                    return
+                await self._ask_once(peer)
+                if self._is_newer(peer):
+                    await trio.sleep(_ASK_PAUSE_SECONDS * 2**attempt)
+        finally:
+            self._asking.pop(peer.id, None)
+
+    async def _ask_once(self, peer: Peer) -> None:
+        async def answer(want: Want) -> bytes | None:
+            with trio.fail_after(_ANSWER_SECONDS):
+                return await peer.get_object("metadata", want.name, want.max_bytes)
+
+        try:
+            await self._metadata.refresh(answer)
+        except TrustError as error:
+            _log.warning("metadata from %s: %s", peer.name, error)
+        except (EdgeswarmError, trio.TooSlowError) as error:
+            _log.info("metadata from %s: %s", peer.name, error or "no answer in time")

@@ -1,0 +1,277 @@
+"""A node: what holds store, metadata, links, uplink and transfers together, and what a program does with it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from functools import partial
+from random import Random
+from typing import Any
+
+import trio
+
+from ..abc import ChunkStore, OriginReader, PeerIdentity, ReadStream, Transport
+from ..content.digest import Digest
+from ..content.manifest import Manifest
+from ..errors import ConfigError, EdgeswarmError, FetchError, TrustError
+from ..exchange import TransferConfig
+from ..trust.bundle import Identity
+from ..trust.catalogue import Channel, Release
+from ..wire.messages import Hello, News
+from .artifacts import StoredStream, load_stored_manifest
+from .config import NodeConfig
+from .fetch import Fetch, Fetcher
+from .hub import Hub
+from .links import Links
+from .metadata import Metadata
+from .newsroom import Newsroom
+from .objects import Objects
+from .threads import in_thread
+from .uplink import Uplink
+
+_log = logging.getLogger("edgeswarm.node")
+_HELD = "held/"
+_MOST_ENDED = 16
+
+
+class Node:
+    """One running node. Make it with `open_node`.
+
+    Attributes:
+        config: What it was told.
+        store: Its chunks.
+        identity: Its key, certificate and trusted root.
+        own: Who it is.
+        metadata: What it knows to be signed.
+        links: Its peers.
+        uplink: Its own path to an origin, or None.
+        news: Gets newer metadata.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        store: ChunkStore,
+        identity: Identity,
+        origin: OriginReader | None,
+        transport: Callable[[Node], Transport],
+        dice: Random,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.identity = identity
+        self.own = PeerIdentity(identity.fleet, identity.site, identity.node, identity.node_id, "here")
+        self.dice = dice
+        self.clock = clock
+        products = [section.product for section in config.subscribe]
+        self.metadata = Metadata(store, identity.root, products, grace_days=config.node.expiry_grace_days, clock=clock)
+        self.uplink: Uplink | None = None
+        poll_seconds = 0.0
+        if origin is not None and config.uplink is not None:
+            poll_seconds = config.uplink.poll_seconds
+            self.uplink = Uplink(origin, retry_seconds=config.uplink.retry_seconds, dice=dice, on_change=self._on_uplink)
+        self.news = Newsroom(self.metadata, self.uplink, poll_seconds, self.own.key, dice)
+        self._hub = Hub(store, self.metadata, self._news, self.news.consider)
+        self.links = Links(transport(self), self._hub, self._hello, self.own.key, config.lan.max_links, dice, self._hub.on_peer)
+        self._hub.links = self.news.links = self.links
+        objects = Objects(store, self.links, self.uplink, self.own.key)
+        window = TransferConfig(window_chunks=config.lan.window_chunks)
+        self._fetcher = Fetcher(
+            store, objects, self.links, self._hub, self.uplink, self.own.key, dice, window, self._hub.on_transfer
+        )  # fmt: skip
+        self._fetches: dict[Digest, Fetch] = {}
+        self._ended: dict[Digest, dict[str, Any]] = {}
+        self._bound = ""
+        self._nursery: trio.Nursery | None = None
+        self.on_metadata: list[Callable[[int], None]] = []
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled; reports when what was saved is loaded and links are accepted."""
+        await self.metadata.load()
+        await self._load_held()
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._bound = await nursery.start(partial(self.links.run, self.config.lan.listen, self.config.lan.peers))
+            nursery.start_soon(self.news.run, self._on_metadata)
+            if self.uplink is not None:
+                nursery.start_soon(self.uplink.run)
+            task_status.started()
+
+    @property
+    def bound(self) -> str:
+        """`host:port` at which links are accepted; empty if none are."""
+        return self._bound
+
+    def _hello(self) -> Hello:
+        news = self._news()
+        return Hello(
+            node=self.own.node, role=self.config.node.role, uplink=news.uplink,
+            listen=self.config.lan.advertise or self._bound, timestamp_version=news.timestamp_version,
+        )  # fmt: skip
+
+    def _news(self) -> News:
+        return News(timestamp_version=self.metadata.version, uplink=self.uplink is not None and self.uplink.usable)
+
+    def _on_metadata(self) -> None:
+        self._hub.post_all(self._news())
+        for notify in self.on_metadata:
+            notify(self.metadata.version)
+
+    def _on_uplink(self, usable: bool) -> None:
+        self._hub.on_uplink(usable)
+
+    # Releases.
+
+    async def find(self, product: str, *, channel: str = "", version: str = "") -> tuple[Release, Channel | None]:
+        """Return the release that a channel points to, or one version, for this node's hardware, from verified metadata.
+
+        Args:
+            product: Name of the product.
+            channel: Name of a channel; or empty, and `version` says which.
+            version: Version of the release.
+
+        Raises:
+            TrustError: There is none, or metadata was never verified here.
+        """
+        await self.metadata.want_product(product)
+        moved = await self.metadata.channel(product, channel) if channel else None
+        wanted = moved.version if moved is not None else version
+        return self.metadata.release(product, wanted, self.config.node.compatible), moved
+
+    def subscribe(self, product: str, channel: str) -> Subscription:
+        """Follow a channel: `async for channel, release in node.subscribe(product, channel):`."""
+        return Subscription(self, product, channel)
+
+    def fetch(self, release: Release) -> Fetch:
+        """Start to fetch a release, or return the fetch that is running; what is here already is not fetched again.
+
+        Raises:
+            ConfigError: The node does not run.
+        """
+        running = self._fetches.get(release.manifest)
+        if running is not None and not running.finished:
+            return running
+        if self._nursery is None:
+            raise ConfigError("the node is not running: use it inside `async with open_node(...)`")
+        fetch = self._fetches[release.manifest] = Fetch(release)
+        self._nursery.start_soon(self._run_fetch, fetch)
+        return fetch
+
+    async def _run_fetch(self, fetch: Fetch) -> None:
+        error: EdgeswarmError | None = FetchError(f"the fetch of {fetch.release.path} was cancelled; what came is kept")
+        try:
+            with fetch.scope:
+                await self._fetcher.run(fetch)
+                await self._hold(fetch)
+                error = None
+        except EdgeswarmError as caught:
+            error = caught
+        finally:
+            fetch.finish(error)
+            self._fetches.pop(fetch.release.manifest, None)
+            self._note_end(fetch, error)
+
+    def _note_end(self, fetch: Fetch, error: EdgeswarmError | None) -> None:
+        """Keep how the last fetches ended for the status."""
+        row = _fetch_row(fetch) | {"error": str(error) if error is not None else ""}
+        self._ended.pop(fetch.release.manifest, None)
+        self._ended[fetch.release.manifest] = row
+        while len(self._ended) > _MOST_ENDED:
+            del self._ended[next(iter(self._ended))]
+
+    def open_stream(self, manifest: Manifest) -> ReadStream:
+        """Return the verified stream of an artifact that is held: `read(offset, length)`, blocking, for threads."""
+        return StoredStream(self.store, manifest).read
+
+    # What is held whole, and served to others.
+
+    async def _hold(self, fetch: Fetch) -> None:
+        assert fetch.manifest is not None  # noqa: S101  # the fetch is complete
+        about = {"product": fetch.release.product, "version": fetch.release.version, "time": time.time()}
+        name = _HELD + fetch.manifest.digest.hex()
+        await in_thread(partial(self.store.save_object, name, json.dumps(about).encode()))
+        self._hub.held[fetch.manifest.digest] = fetch.manifest
+
+    async def _load_held(self) -> None:
+        def load() -> list[Manifest]:
+            found = (load_stored_manifest(self.store, digest) for digest, _ in self._held_rows())
+            return [manifest for manifest in found if manifest is not None]
+
+        for manifest in await in_thread(load):
+            self._hub.held[manifest.digest] = manifest
+
+    def _held_rows(self) -> list[tuple[Digest, dict[str, Any]]]:
+        rows = []
+        for name in self.store.list_objects(_HELD):
+            data = self.store.load_object(name)
+            if data is not None:
+                rows.append((bytes.fromhex(name.removeprefix(_HELD)), json.loads(data)))
+        return sorted(rows, key=lambda row: row[1]["time"])
+
+    async def held(self) -> list[tuple[Digest, dict[str, Any]]]:
+        """Return what is held whole, oldest first: manifest digest, and product, version and time."""
+        return await in_thread(self._held_rows)
+
+    async def forget(self, manifest: Digest) -> None:
+        """Stop holding a release: its chunks may be collected unless something else needs them."""
+        self._hub.held.pop(manifest, None)
+        await in_thread(partial(self.store.delete_object, _HELD + manifest.hex()))
+        await in_thread(partial(self.store.release, manifest))
+
+    # For people.
+
+    def status(self) -> dict[str, Any]:
+        """Return what a person wants to know, as JSON has it."""
+        uplink = None
+        if self.uplink is not None:
+            uplink = {
+                "usable": self.uplink.usable, "bytes_read": self.uplink.bytes_read, "error": self.uplink.last_error,
+                "checked_at": self.news.checked_at,
+            }  # fmt: skip
+        return {
+            "node": self.own.node, "site": self.own.site, "fleet": self.own.fleet, "role": self.config.node.role,
+            "listen": self._bound, "metadata": self.metadata.status(), "uplink": uplink, "peers": self.links.status(),
+            "banned": [reason for _, reason in self.links.banned.values()], "refused": list(self.links.refused),
+            "fetches": [_fetch_row(fetch) for fetch in self._fetches.values()], "ended": list(self._ended.values()),
+            "held": [digest.hex() for digest in self._hub.held], "store": asdict(self.store.statistics()),
+        }  # fmt: skip
+
+
+class Subscription:
+    """An endless iterator over what a channel points to: now, and each time that it moves.
+
+    Waits through everything that may pass by itself: no metadata yet, a channel or variant not published yet. A release that
+    is replaced before the caller comes back for the next is left out.
+    """
+
+    def __init__(self, node: Node, product: str, channel: str) -> None:
+        self._node = node
+        self._product = product
+        self._channel = channel
+        self._last: tuple[Channel, Release] | None = None
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> tuple[Channel, Release]:
+        """Return the channel and the release that it points to."""
+        while True:
+            changed = self._node.metadata.changed
+            try:
+                release, channel = await self._node.find(self._product, channel=self._channel)
+            except TrustError as error:
+                _log.info("channel %s/%s: %s", self._product, self._channel, error)
+            else:
+                if channel is not None and (channel, release) != self._last:
+                    self._last = (channel, release)
+                    return self._last
+            await changed.wait()
+
+
+def _fetch_row(fetch: Fetch) -> dict[str, Any]:
+    return {"product": fetch.release.product, "version": fetch.release.version, **fetch.progress.as_dict()}

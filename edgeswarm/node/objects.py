@@ -1,0 +1,122 @@
+"""Small objects (manifest roots, pages, indexes): from the store, else a peer, else the uplink of one node of the site."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import trio
+
+from ..abc import ChunkStore
+from ..errors import ContentError, FetchError
+from ..exchange import rank_of
+from .links import Links
+from .peer import Peer
+from .threads import in_thread
+from .uplink import Uplink
+
+_log = logging.getLogger("edgeswarm.objects")
+_ASK_AGAIN_SECONDS = 0.5
+_PEER_SECONDS = 20.0
+_TURN_SECONDS = 1.5
+"""Wait per rank before another node's uplink fetch of an object is doubted: a guess, above a satellite's round trip."""
+
+
+class Objects:
+    """Finds small objects, checks them, and keeps them in the store.
+
+    Args:
+        store: Where they are kept, as `<kind>/<name>`.
+        links: The peers that are asked.
+        uplink: This node's own, or None.
+        own: This node's id.
+    """
+
+    def __init__(self, store: ChunkStore, links: Links, uplink: Uplink | None, own: bytes) -> None:
+        self._store = store
+        self._links = links
+        self._uplink = uplink
+        self._own = own
+
+    async def obtain(
+        self, kind: str, name: str, limit: int, check: Callable[[bytes], None], from_origin: Callable[[], Awaitable[bytes]] | None
+    ) -> bytes:
+        """Return an object that `check` accepts; waits for a peer or the uplink for as long as it takes.
+
+        Args:
+            kind: "manifest", "page" or "index".
+            name: Digest in hex.
+            limit: Most bytes.
+            check: Raises `ContentError` for wrong bytes; a peer that sent them is shut out.
+            from_origin: Fetches it over this node's uplink; None if it can't be.
+
+        Raises:
+            FetchError: The origin says finally that it has no such object.
+        """
+        start = trio.current_time()
+        asked: dict[bytes, float] = {}
+        while True:
+            data = await in_thread(partial(self._store.load_object, f"{kind}/{name}"))
+            if data is not None:
+                return data
+            data = await self._from_peers(kind, name, limit, check, asked)
+            if data is None and from_origin is not None and self._my_turn(name, start):
+                data = await self._from_origin(name, check, from_origin)
+            if data is not None:
+                await in_thread(partial(self._store.save_object, f"{kind}/{name}", data))
+                return data
+            await trio.sleep(_ASK_AGAIN_SECONDS / 5)
+
+    async def _from_peers(
+        self, kind: str, name: str, limit: int, check: Callable[[bytes], None], asked: dict[bytes, float]
+    ) -> bytes | None:
+        now = trio.current_time()
+        for peer in sorted(self._links.peers.values(), key=lambda p: (p.hello.role != "gateway", p.id)):
+            if now - asked.get(peer.id, -_ASK_AGAIN_SECONDS) < _ASK_AGAIN_SECONDS:
+                continue
+            asked[peer.id] = now
+            data = await ask_peer(peer, kind, name, limit)
+            if data is None:
+                continue
+            try:
+                check(data)
+            except ContentError as error:
+                self._links.ban(peer.id, f"sent a wrong {kind} {name[:12]}: {error}")
+            else:
+                return data
+        return None
+
+    def _my_turn(self, name: str, start: float) -> bool:
+        """Tell if this node is the one to use its uplink: the first in rank, or those behind it have waited long enough."""
+        if self._uplink is None or not self._uplink.usable:
+            return False
+        rank = rank_of(self._own, name.encode(), [peer.id for peer in self._links.peers.values() if peer.uplink])
+        return trio.current_time() - start >= rank * _TURN_SECONDS
+
+    async def _from_origin(
+        self, name: str, check: Callable[[bytes], None], from_origin: Callable[[], Awaitable[bytes]]
+    ) -> bytes | None:
+        try:
+            data = await from_origin()
+            check(data)
+        except FetchError as error:
+            if not error.temporary:
+                raise
+            return None
+        except ContentError as error:
+            _log.warning("%s from the origin: %s", name[:12], error)
+            if self._uplink is not None:
+                self._uplink.failed(error)
+            return None
+        return data
+
+
+async def ask_peer(peer: Peer, kind: str, name: str, limit: int) -> bytes | None:
+    """Return an object that a peer has, or None: it has none, or did not answer in time."""
+    with trio.move_on_after(_PEER_SECONDS):
+        try:
+            return await peer.get_object(kind, name, limit)
+        except FetchError:
+            return None
+    return None

@@ -1,0 +1,403 @@
+"""One link in use: the session's loop, what this node asked of the peer, and what it owes the peer."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import trio
+
+from ..abc import Link
+from ..content.digest import Digest
+from ..errors import FetchError, RemoteProtocolError
+from ..wire.messages import (
+    OBJECT_PART_BYTES,
+    Bye,
+    Cancel,
+    ChunkData,
+    Claim,
+    Drop,
+    GetObject,
+    Have,
+    Hello,
+    Message,
+    Miss,
+    News,
+    ObjectData,
+    Peers,
+    Ping,
+    Pong,
+    Release,
+    Want,
+)
+from ..wire.session import NEED_DATA, Closed, Session
+from .tasks import plain_nursery
+
+_log = logging.getLogger("edgeswarm.peer")
+# The session allows 64 open requests; a few are left for objects.
+_MOST_WANTS = 56
+_MOST_QUEUED = 20_000
+_MOST_MANIFESTS = 64
+_MERGE_AFTER = 16
+_SERVE_BATCH_CHUNKS = 16  # a thread hop costs 116 us: one per MiB at the average size
+PING_SECONDS = 2.0
+"""A quiet peer is asked this often whether it is there: a guess between SWARM's two seconds and a busy device's pauses."""
+DEAD_SECONDS = 12.0
+"""A peer that says nothing for this long, in spite of pings, is given up: a guess, longer than a slow device is ever busy."""
+HELLO_SECONDS = 10.0
+
+
+class Host(Protocol):
+    """What a peer needs of the node that it is linked with."""
+
+    async def find_object(self, kind: str, name: str, limit: int) -> bytes | None:
+        """Return a small object for a peer, or None."""
+
+    async def read_chunks(self, manifest: Digest, chunks: Sequence[int]) -> list[bytes | None]:
+        """Return chunks for a peer, verified as they were read; None for those that are not here."""
+
+    def on_message(self, peer: Peer, message: Message) -> None:
+        """Take news, what the peer has, and its claims."""
+
+    def on_chunk(self, peer: Peer, manifest: Digest, chunk: int, data: bytes) -> None:
+        """Take a chunk that was asked for, not verified yet."""
+
+    def on_no_chunks(self, peer: Peer, manifest: Digest, chunks: Sequence[int]) -> None:
+        """Note that chunks that were asked for will not come."""
+
+
+@dataclass(slots=True)
+class _ObjectRequest:
+    parts: list[bytes] = field(default_factory=list)
+    found: bool = True
+    done: trio.Event = field(default_factory=trio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    request: int
+    chunks: tuple[int, ...]
+    manifest: Digest = b""
+    object: GetObject | None = None
+
+
+class Peer:
+    """The other end of one link, from the greeting on.
+
+    Attributes:
+        hello: The peer's greeting.
+        uplink: Whether its own uplink is usable, as it said last.
+        timestamp_version: The metadata that it holds, as it said last.
+        received_bytes: Chunk bytes that it sent.
+        sent_bytes: Chunk bytes that were sent to it.
+    """
+
+    def __init__(self, link: Link, session: Session, hello: Hello, *, connected: bool) -> None:
+        self.identity = link.peer
+        self.hello = hello
+        self.connected = connected
+        self.uplink = hello.uplink
+        self.timestamp_version = hello.timestamp_version
+        self.received_bytes = self.sent_bytes = 0
+        self._link = link
+        self._session = session
+        self._sending = trio.Lock()
+        self._outbox: deque[Message] = deque()
+        self._outbox_filled = trio.Event()
+        self._jobs: deque[_Job] = deque()
+        self._jobs_filled = trio.Event()
+        self._objects: dict[int, _ObjectRequest] = {}
+        self._wants: dict[int, tuple[Digest, dict[int, None]]] = {}
+        self._unsent: dict[Digest, list[int]] = {}
+        self._have: dict[Digest, list[Have]] = {}
+        self._heard = trio.current_time()
+        self._scope = trio.CancelScope()
+        self._nonce = 0
+        self.closed = trio.Event()
+        self._handlers: dict[type, Callable[[Host, Any], None]] = {
+            GetObject: self._on_get_object, ObjectData: self._on_object, Want: self._on_want, ChunkData: self._on_chunk,
+            Miss: self._on_miss, Cancel: self._on_cancel, Have: self._on_have, News: self._on_news,
+            Ping: lambda _host, ping: self.post(Pong(nonce=ping.nonce)), Pong: lambda _host, _pong: None,
+            Bye: lambda _host, _bye: None, **dict.fromkeys((Drop, Claim, Release, Peers), self._pass_on),
+        }  # fmt: skip
+
+    @property
+    def id(self) -> bytes:
+        """The node id, 32 bytes."""
+        return self.identity.key
+
+    @property
+    def name(self) -> str:
+        """The name that its certificate gives it."""
+        return self.identity.node
+
+    def post(self, message: Message) -> None:
+        """Queue a control message; a peer that does not read is given up rather than waited for."""
+        if len(self._outbox) >= _MOST_QUEUED:
+            self.close()
+            return
+        self._outbox.append(message)
+        self._outbox_filled.set()
+
+    def close(self) -> None:
+        """Give up the link."""
+        self._scope.cancel()
+
+    def want(self, manifest: Digest, chunks: Sequence[int]) -> None:
+        """Ask for chunks; each comes back as `on_chunk` or in `on_no_chunks` of the host, unless the link has ended."""
+        self._unsent.setdefault(manifest, []).extend(chunks)
+        self._send_wants()
+
+    async def get_object(self, kind: str, name: str, limit: int) -> bytes | None:
+        """Return a small object that the peer has, or None; `FetchError` if the link ends first."""
+        if self.closed.is_set():
+            raise FetchError(f"the link to {self.name} has ended")
+        request = self._session.new_request()
+        waiting = self._objects[request] = _ObjectRequest()
+        self.post(GetObject(request=request, kind=kind, name=name, limit=limit))
+        try:
+            await waiting.done.wait()
+        finally:
+            self._objects.pop(request, None)
+        if self.closed.is_set() and not waiting.parts:
+            raise FetchError(f"the link to {self.name} ended before {name} came")
+        return b"".join(waiting.parts) if waiting.found else None
+
+    def has_manifest(self, manifest: Digest) -> bool:
+        """Tell if the peer said that it has chunks of a manifest."""
+        return manifest in self._have
+
+    def chunks_of(self, manifest: Digest, count: int) -> list[int]:
+        """Return the chunks of a manifest that the peer said it has; `RemoteProtocolError` if it counts them differently."""
+        flags = bytearray(count)
+        for message in self._have.get(manifest, []):
+            for index, held in enumerate(message.flags(count)):
+                flags[index] |= held
+        return [index for index, held in enumerate(flags) if held]
+
+    async def run(self, host: Host) -> str:
+        """Serve the link until it ends, is given up, or the peer breaks the protocol; return why.
+
+        Raises:
+            RemoteProtocolError: The peer broke the protocol.
+        """
+        try:
+            with self._scope:
+                async with plain_nursery() as nursery:
+                    nursery.start_soon(self._write)
+                    nursery.start_soon(self._serve, host)
+                    nursery.start_soon(self._watch)
+                    reason = await self._read(host)
+                    nursery.cancel_scope.cancel()
+                return reason
+        except FetchError as error:
+            return str(error)
+        finally:
+            self._end(host)
+        return "given up"
+
+    def _end(self, host: Host) -> None:
+        self.closed.set()
+        for waiting in self._objects.values():
+            waiting.found = False
+            waiting.done.set()
+        lost = [(manifest, list(chunks)) for manifest, chunks in self._wants.values()] + list(self._unsent.items())
+        self._wants.clear()
+        self._unsent.clear()
+        for manifest, chunks in lost:
+            host.on_no_chunks(self, manifest, chunks)
+
+    async def say_goodbye(self, code: str, reason: str) -> None:
+        """Tell the peer that this side stops, as far as the link takes it at once."""
+        with trio.move_on_after(0.5, shield=True):
+            try:
+                await self._send(Bye(code=code, reason=reason))
+            except (FetchError, RemoteProtocolError):
+                _log.debug("%s did not take the goodbye", self.name)
+
+    # Reading.
+
+    async def _read(self, host: Host) -> str:
+        while True:
+            event = self._session.next_event()
+            if event is NEED_DATA:
+                data = await self._link.receive()
+                self._heard = trio.current_time()
+                self._session.receive_data(data)
+            elif isinstance(event, Closed):
+                return f"closed by the peer: {event.bye.reason or event.bye.code}" if event.bye else "the link broke"
+            else:
+                self._handlers[type(event)](host, event)
+
+    def _pass_on(self, host: Host, message: Message) -> None:
+        host.on_message(self, message)
+
+    def _on_news(self, host: Host, message: News) -> None:
+        self.uplink, self.timestamp_version = message.uplink, message.timestamp_version
+        host.on_message(self, message)
+
+    def _on_have(self, host: Host, message: Have) -> None:
+        if message.manifest not in self._have and len(self._have) >= _MOST_MANIFESTS:
+            self._have.pop(next(iter(self._have)))
+        said = self._have.setdefault(message.manifest, [])
+        if message.complete:
+            said.clear()
+        said.append(message)
+        if len(said) > _MERGE_AFTER:
+            flags = bytearray(message.chunks)
+            for index in self.chunks_of(message.manifest, message.chunks):
+                flags[index] = 1
+            said[:] = Have.announce(manifest=message.manifest, flags=flags, complete=True)
+        host.on_message(self, message)
+
+    def _on_get_object(self, _host: Host, message: GetObject) -> None:
+        self._add_job(_Job(message.request, (), object=message))
+
+    def _on_object(self, _host: Host, message: ObjectData) -> None:
+        waiting = self._objects.get(message.request)
+        if waiting is not None:
+            waiting.found = message.found
+            waiting.parts.append(bytes(message.data))
+            if message.last:
+                waiting.done.set()
+        if message.last:
+            self._send_wants()
+
+    def _on_want(self, _host: Host, message: Want) -> None:
+        self._add_job(_Job(message.request, tuple(message.indices()), message.manifest))
+
+    def _on_chunk(self, host: Host, message: ChunkData) -> None:
+        if message.coding != "plain":
+            raise RemoteProtocolError(f"CHUNK: wanted plain, since nothing else was negotiated, got {message.coding}")
+        self.received_bytes += len(message.data)
+        host.on_chunk(self, self._answered(message.request, message.index), message.index, bytes(message.data))
+
+    def _on_miss(self, host: Host, message: Miss) -> None:
+        host.on_no_chunks(self, self._answered(message.request, message.index), [message.index])
+
+    def _answered(self, request: int, chunk: int) -> Digest:
+        manifest, waiting = self._wants[request]
+        waiting.pop(chunk, None)
+        if not waiting:
+            del self._wants[request]
+            self._send_wants()
+        return manifest
+
+    def _on_cancel(self, host: Host, message: Cancel) -> None:
+        self._jobs = deque(job for job in self._jobs if job.request != message.request)
+        if self._session.owed.is_open(message.request):
+            self.post(Cancel(request=message.request))
+        if message.request in self._wants:
+            manifest, chunks = self._wants.pop(message.request)
+            host.on_no_chunks(self, manifest, list(chunks))
+        if message.request in self._objects:
+            self._objects[message.request].found = False
+            self._objects[message.request].done.set()
+
+    # Writing.
+
+    def _send_wants(self) -> None:
+        """Send what is wanted as far as the session takes more requests."""
+        while self._unsent and len(self._wants) < _MOST_WANTS:
+            manifest, chunks = next(iter(self._unsent.items()))
+            del self._unsent[manifest]
+            request = self._session.new_request()
+            self._wants[request] = (manifest, dict.fromkeys(chunks))
+            self.post(Want.ask(request=request, manifest=manifest, indices=chunks))
+
+    async def _send(self, message: Message) -> None:
+        async with self._sending:
+            await self._link.send(self._session.send(message))
+
+    async def _answer(self, message: ObjectData | ChunkData | Miss) -> bool:
+        """Send an answer, unless its request was cancelled meanwhile; return whether it was sent."""
+        async with self._sending:
+            if not self._session.owed.is_open(message.request):
+                return False
+            await self._link.send(self._session.send(message))
+            return True
+
+    async def _write(self) -> None:
+        while True:
+            await self._outbox_filled.wait()
+            self._outbox_filled = trio.Event()
+            while self._outbox:
+                await self._send(self._outbox.popleft())
+
+    async def _watch(self) -> None:
+        """Ping a quiet peer and give it up when it stays quiet."""
+        while True:
+            await trio.sleep(PING_SECONDS)
+            quiet = trio.current_time() - self._heard
+            if quiet >= DEAD_SECONDS:
+                raise FetchError(f"{self.name} has said nothing for {quiet:.0f} s")
+            if quiet >= PING_SECONDS:
+                self._nonce += 1
+                self.post(Ping(nonce=self._nonce))
+
+    # Serving.
+
+    def _add_job(self, job: _Job) -> None:
+        self._jobs.append(job)  # bounded by the session: 64 requests, 4096 chunks
+        self._jobs_filled.set()
+
+    async def _serve(self, host: Host) -> None:
+        while True:
+            await self._jobs_filled.wait()
+            self._jobs_filled = trio.Event()
+            while self._jobs:
+                job = self._jobs.popleft()
+                if job.object is not None:
+                    await self._serve_object(host, job.object)
+                else:
+                    await self._serve_chunks(host, job)
+
+    async def _serve_object(self, host: Host, wanted: GetObject) -> None:
+        data = await host.find_object(wanted.kind, wanted.name, wanted.limit)
+        if data is None:
+            await self._answer(ObjectData(request=wanted.request, found=False, last=True))
+            return
+        for at in range(0, max(1, len(data)), OBJECT_PART_BYTES):
+            part = data[at : at + OBJECT_PART_BYTES]
+            last = at + OBJECT_PART_BYTES >= len(data)
+            if not await self._answer(ObjectData(request=wanted.request, last=last, data=part)):
+                return
+
+    async def _serve_chunks(self, host: Host, job: _Job) -> None:
+        """Send the chunks of one WANT, read in batches."""
+        for start in range(0, len(job.chunks), _SERVE_BATCH_CHUNKS):
+            batch = job.chunks[start : start + _SERVE_BATCH_CHUNKS]
+            for chunk, data in zip(batch, await host.read_chunks(job.manifest, batch), strict=True):
+                answer = _chunk_answer(job.request, chunk, data)
+                if not await self._answer(answer):
+                    return
+                self.sent_bytes += len(data or b"")
+
+
+def _chunk_answer(request: int, chunk: int, data: bytes | None) -> ChunkData | Miss:
+    return Miss(request=request, index=chunk) if data is None else ChunkData(request=request, index=chunk, data=data)
+
+
+async def greet(link: Link, hello: Hello, *, connected: bool) -> Peer:
+    """Exchange greetings on a fresh link and return the peer.
+
+    Raises:
+        RemoteProtocolError: The peer broke the protocol or speaks no common version.
+        FetchError: The link broke, or the peer said nothing for ten seconds: in TLS 1.3 that may be a refused certificate.
+    """
+    session = Session(hello, is_client=connected)
+    try:
+        with trio.fail_after(HELLO_SECONDS):
+            await link.send(session.send(hello))
+            while True:
+                event = session.next_event()
+                if isinstance(event, Hello):
+                    return Peer(link, session, event, connected=connected)
+                if event is not NEED_DATA:
+                    raise RemoteProtocolError(f"{link.peer.node} greeted with {event}")
+                session.receive_data(await link.receive())
+    except trio.TooSlowError as error:
+        raise FetchError(f"{link.peer.node} sent no greeting within {HELLO_SECONDS:.0f} s") from error

@@ -1,0 +1,98 @@
+"""A node as a process of its own: subscriptions, control socket, signals. What `edgeswarm agent` and `edgeswarm gateway` run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from ..errors import ConfigError, EdgeswarmError, LocalProtocolError
+from .config import NodeConfig
+from .control import Verb, serve_control
+from .follower import Follower
+from .node import Node
+from .opening import NodeParts, open_node
+
+_log = logging.getLogger("edgeswarm.process")
+
+
+async def run_process(
+    config: NodeConfig, parts: NodeParts | None = None, on_ready: Callable[[Node], None] = lambda _node: None
+) -> None:
+    """Run a node with its subscriptions until SIGTERM or SIGINT.
+
+    Args:
+        config: What to run.
+        parts: As for `open_node`.
+        on_ready: Called once links are accepted and the control socket answers.
+
+    Raises: as `open_node`.
+    """
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with open_node(config, parts) as node, trio.open_nursery() as nursery:
+            followers = [Follower(node, section) for section in config.subscribe]
+            await nursery.start(serve_control, config.node.state, control_verbs(node, followers))
+            for follower in followers:
+                nursery.start_soon(follower.run)
+            _notify_systemd()
+            on_ready(node)
+            async for number in signals:
+                _log.info("stopping: %s", signal.Signals(number).name)
+                break
+            nursery.cancel_scope.cancel()
+
+
+def control_verbs(node: Node, followers: list[Follower]) -> dict[str, Verb]:
+    """Return what can be asked over the control socket."""
+
+    async def status(_question: dict[str, Any]) -> dict[str, Any]:
+        return {"pid": os.getpid(), **node.status(), "subscriptions": [follower.status() for follower in followers]}
+
+    async def check(_question: dict[str, Any]) -> dict[str, Any]:
+        return {"changed": await node.news.check_now(), "version": node.metadata.version}
+
+    async def rollback(question: dict[str, Any]) -> dict[str, Any]:
+        follower = find_follower(followers, question.get("product", ""), question.get("channel", ""))
+        try:
+            await follower.roll_back("asked for by the operator")
+        except LocalProtocolError as error:
+            raise EdgeswarmError(str(error)) from error
+        await follower.settled.wait()
+        return follower.status()
+
+    return {"status": status, "check": check, "rollback": rollback}
+
+
+def find_follower(followers: list[Follower], product: str, channel: str) -> Follower:
+    """Return the one subscription that is meant; empty names mean any.
+
+    Raises:
+        ConfigError: None or several match.
+    """
+    found = [
+        f for f in followers
+        if f.subscribe.install is not None and product in {"", f.subscribe.product} and channel in {"", f.subscribe.channel}
+    ]  # fmt: skip
+    if len(found) != 1:
+        names = ", ".join(f"{f.subscribe.product}/{f.subscribe.channel}" for f in followers) or "none"
+        raise ConfigError(f"{len(found)} subscriptions match product {product!r}, channel {channel!r}; this node follows: {names}")
+    return found[0]
+
+
+def _notify_systemd() -> None:
+    """Tell systemd (`Type=notify`) that the node is ready, if it asked. Source: sd_notify(3)."""
+    import socket
+
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if not path:
+        return
+    address = "\0" + path[1:] if path.startswith("@") else path
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        try:
+            notify.sendto(b"READY=1", address)
+        except OSError as error:
+            _log.info("systemd was not told: %s", error)

@@ -1,0 +1,370 @@
+"""The transfer of one manifest on a real node: the pure machine of `exchange`, driven by peers, the uplink and the store."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Protocol
+
+import trio
+
+from ..abc import ChunkStore
+from ..content.codec import decode_piece
+from ..content.delta import decode_unit
+from ..content.digest import DIGEST_BYTES, Digest, digest, short
+from ..content.index import PackIndex, Piece, check_index
+from ..content.manifest import Manifest
+from ..content.plan import PackRead, plan_reads
+from ..errors import BaseMissingError, ContentError, FetchError
+from ..exchange import (
+    AskPeer,
+    CancelSpan,
+    ChunkFailed,
+    ChunkHere,
+    Claim,
+    Complete,
+    Effect,
+    Event,
+    FetchSpan,
+    Release,
+    SpanEnded,
+    SpanProgress,
+    Tick,
+    TransferConfig,
+    TransferMachine,
+    UplinkUsable,
+    WakeAt,
+)
+from .artifacts import StoredStream
+from .progress import LOCAL, ORIGIN, Meter, Progress
+from .tasks import plain_nursery
+from .threads import in_thread
+from .uplink import Uplink
+
+_log = logging.getLogger("edgeswarm.transfer")
+_BATCH_BYTES = 4 * 1024 * 1024  # one fdatasync and one thread hop for this much; a guess between memory and speed
+_HAVE_SECONDS = 0.05  # SWARM: announcements are batched over 50 ms
+# Units that are fetched and not yet decoded: enough to keep one decoder busy, few enough to lose little when killed.
+_DECODE_AHEAD = 4
+
+
+class Neighbours(Protocol):
+    """What a transfer needs of the links: to tell peers things. A peer is named by its node id."""
+
+    def want(self, peer: bytes, manifest: Digest, chunks: Sequence[int]) -> None:
+        """Ask a peer for chunks; they come back through `Transfer.chunk_came` or `Transfer.failed`."""
+
+    def have(self, peer: bytes, manifest: Digest, chunks: Sequence[int], n_chunks: int) -> None:
+        """Tell a peer which chunks are here."""
+
+    def claim(self, manifest: Digest, span: int, progress: int) -> None:
+        """Tell all peers that this node fetches a span."""
+
+    def release(self, manifest: Digest, span: int) -> None:
+        """Tell all peers that this node no longer fetches a span."""
+
+    def blame(self, peer: bytes, reason: str) -> None:
+        """Note that a peer sent a wrong chunk: its link is closed and it is not used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Indexes:
+    """Where a manifest's pieces lie at the origin, as far as this node knows.
+
+    Attributes:
+        delta: Index of units against `base`, or None.
+        base: The base's manifest; its chunks are in the store.
+        load_full: Fetches the full index when it is needed; None where there is no uplink.
+    """
+
+    delta: PackIndex | None
+    base: Manifest | None
+    load_full: Callable[[], Awaitable[PackIndex]] | None
+
+
+@dataclass(slots=True)
+class _Arrived:
+    chunk: int
+    data: bytes
+    source: str
+
+
+class Transfer:
+    """One running transfer. `run` it in a nursery; feed it with the methods below, from the trio thread."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        store: ChunkStore,
+        own: bytes,
+        neighbours: Neighbours,
+        uplink: Uplink | None,
+        indexes: Indexes,
+        dice: Random,
+        config: TransferConfig,
+        *,
+        here: Iterable[int],
+    ) -> None:
+        held = list(here)
+        self.manifest = manifest
+        self.meter = Meter(manifest.root.size)
+        self.meter.by_source[LOCAL] = sum(manifest.sizes[chunk] for chunk in held)
+        self.done = trio.Event()
+        self._store = store
+        self._neighbours = neighbours
+        self._uplink = uplink
+        self._indexes = indexes
+        self._full: PackIndex | None = None
+        self._refused: dict[int, None] = {}
+        self._twins = _twins(manifest)
+        self._base = StoredStream(store, indexes.base) if indexes.base is not None else None
+        self._machine = TransferMachine(manifest.digest, len(manifest), held, own, trio.current_time(), dice, config)
+        self._arrivals, self._inbox = trio.open_memory_channel[_Arrived](math.inf)  # bounded by the windows of the machine
+        self._wake_at = math.inf
+        self._wake = trio.Event()
+        self._to_announce: list[int] = []
+        self._spans: dict[int, trio.CancelScope] = {}
+        self._nursery: trio.Nursery | None = None
+        self._changed = trio.Event()
+
+    @property
+    def progress(self) -> Progress:
+        """The moment."""
+        return self.meter.now(complete=self._machine.complete)
+
+    @property
+    def here(self) -> list[int]:
+        """Indices of the chunks that are here, ascending."""
+        return self._machine.availability.here()
+
+    async def changed(self) -> None:
+        """Wait until the progress has changed."""
+        await self._changed.wait()
+
+    async def run(self) -> None:
+        """Transfer until every chunk is here, or until cancelled; what was verified is kept in any case.
+
+        Raises:
+            FetchError: The origin says finally that it has no such pack, and this node has no other way to it.
+            StoreError: The store cannot keep what came (`NoSpaceError` when it is full).
+        """
+        async with plain_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._tick)
+            nursery.start_soon(self._keep_arrivals)
+            nursery.start_soon(self._announce)
+            self.feed(UplinkUsable(self._uplink is not None and self._uplink.usable))
+            await self.done.wait()
+            await self._flush_announcements()
+            nursery.cancel_scope.cancel()
+
+    def feed(self, event: Event) -> None:
+        """Give the machine one event and perform what it wants."""
+        for effect in self._machine.handle(event, trio.current_time()):
+            self._perform(effect)
+
+    def chunk_came(self, peer: bytes, source: str, chunk: int, data: bytes) -> None:
+        """Take a chunk that a peer sent; a wrong one is the peer's fault and is asked of another."""
+        wanted = self.manifest.chunk(chunk)
+        if len(data) != wanted.size or digest(data) != wanted.digest:
+            self.meter.refused_chunks += 1
+            self._neighbours.blame(peer, f"sent a wrong chunk {chunk} of artifact {short(self.manifest.digest)}")
+            return
+        self._arrivals.send_nowait(_Arrived(chunk, data, source))
+
+    def failed(self, peer: bytes, chunks: Sequence[int]) -> None:
+        """Note that a peer will not send chunks."""
+        self.feed(ChunkFailed(peer, chunks))
+
+    # Effects.
+
+    def _perform(self, effect: Effect) -> None:
+        name = self.manifest.digest
+        match effect:
+            case WakeAt(time=time):
+                self._wake_at = time
+                self._wake.set()
+            case AskPeer(peer=peer, chunks=chunks):
+                self._neighbours.want(peer, name, chunks)
+            case FetchSpan(span=span, chunks=chunks):
+                self._start_span(span, chunks)
+            case CancelSpan(span=span):
+                if span in self._spans:
+                    self._spans[span].cancel()
+            case Claim(span=span, progress=progress):
+                self._neighbours.claim(name, span, progress)
+            case Release(span=span):
+                self._neighbours.release(name, span)
+            case Complete():
+                self.done.set()
+
+    async def _tick(self) -> None:
+        """Feed a tick when the machine asked for it."""
+        while True:
+            self._wake = trio.Event()
+            with trio.move_on_at(self._wake_at):
+                await self._wake.wait()
+                continue
+            self._wake_at = math.inf
+            self.feed(Tick())
+
+    # Chunks that came.
+
+    async def _keep_arrivals(self) -> None:
+        """Store what came in batches: while one is written the next gathers."""
+        async for first in self._inbox:
+            batch, size = [first], len(first.data)
+            while size < _BATCH_BYTES:
+                try:
+                    batch.append(self._inbox.receive_nowait())
+                except trio.WouldBlock:
+                    break
+                size += len(batch[-1].data)
+            await self._keep(batch)
+
+    async def _keep(self, batch: list[_Arrived]) -> None:
+        """Store a batch durably, then let the machine and the neighbours know."""
+        fresh = {a.chunk: a for a in batch if not self._machine.availability.is_here(a.chunk)}
+        rows = [(self.manifest.chunk(chunk).digest, arrived.data) for chunk, arrived in fresh.items()]
+        await in_thread(lambda: self._store.put(rows, owner=self.manifest.digest))
+        for arrived in fresh.values():
+            self.meter.by_source[arrived.source] += len(arrived.data)
+        self._to_announce += fresh
+        # A chunk may stand in several places of the stream: one arrival serves them all.
+        here = [twin for chunk in fresh for twin in self._twins.get(chunk, (chunk,))]
+        twins = [chunk for chunk in here if chunk not in fresh and not self._machine.availability.is_here(chunk)]
+        self.meter.by_source[LOCAL] += sum(self.manifest.sizes[chunk] for chunk in twins)
+        self.feed(ChunkHere(here))
+        self._to_announce += twins
+        self._tell_changed()
+
+    def _tell_changed(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def _announce(self) -> None:
+        while True:
+            await trio.sleep(_HAVE_SECONDS)
+            await self._flush_announcements()
+
+    async def _flush_announcements(self) -> None:
+        """Tell each neighbour of the new chunks that it lacks."""
+        chunks, self._to_announce = sorted(self._to_announce), []
+        availability = self._machine.availability
+        for peer in availability.peers() if chunks else ():
+            lacking = [chunk for chunk in chunks if not availability.has(peer, chunk)]
+            if lacking:
+                self._neighbours.have(peer, self.manifest.digest, lacking, len(self.manifest))
+        await trio.lowlevel.checkpoint()
+
+    # The uplink.
+
+    def _start_span(self, span: int, chunks: tuple[int, ...]) -> None:
+        assert self._nursery is not None  # noqa: S101  # effects come from `feed`, which `run` calls first
+        self._spans[span] = trio.CancelScope()
+        self._nursery.start_soon(self._fetch_span, span, chunks, self._spans[span])
+
+    async def _fetch_span(self, span: int, chunks: tuple[int, ...], scope: trio.CancelScope) -> None:
+        """Fetch chunks over the uplink; whatever happens, the machine is told that the span has ended."""
+        try:
+            with scope:
+                await self._fetch_chunks(span, chunks)
+        except FetchError as error:
+            if not error.temporary:
+                raise
+            _log.warning("span %d of %s over the uplink: %s", span, short(self.manifest.digest), error)
+        except ContentError as error:
+            _log.warning("span %d of %s over the uplink: %s", span, short(self.manifest.digest), error)
+            assert self._uplink is not None  # noqa: S101  # the machine fetches spans only with an uplink
+            self._uplink.failed(error)  # wait before asking again: it would bring the same bytes
+        finally:
+            self._spans.pop(span, None)
+            self.feed(SpanEnded(span))
+
+    async def _fetch_chunks(self, span: int, chunks: Sequence[int]) -> None:
+        """Fetch chunks as units where the base is here; the chunks of units that turn out not to decode are fetched whole."""
+        await self._fetch_planned(span, chunks)
+        left = [chunk for chunk in chunks if not self._machine.availability.is_here(chunk)]
+        if left and self._refused:
+            await self._fetch_planned(span, left)
+
+    async def _fetch_planned(self, span: int, chunks: Sequence[int]) -> None:
+        reads, rest = plan_reads(chunks, self._full, self._indexes.delta, refused=self._refused)
+        if rest and self._full is None:
+            await self._load_full()
+            reads, rest = plan_reads(chunks, self._full, self._indexes.delta, refused=self._refused)
+        if rest:
+            raise ContentError(f"chunks {rest[0]} and {len(rest) - 1} more stand in no index of {short(self.manifest.digest)}")
+        for read in reads:
+            await self._read(span, read)
+
+    async def _load_full(self) -> None:
+        if self._indexes.load_full is None:
+            raise FetchError("the full index is needed and there is no way to it", temporary=False)
+        full = await self._indexes.load_full()
+        check_index(full, self.manifest)
+        self._full = full
+
+    async def _read(self, span: int, read: PackRead) -> None:
+        """Read consecutive pieces, decoding behind the reading."""
+        assert self._uplink is not None  # noqa: S101  # the machine fetches spans only with an uplink
+        send, receive = trio.open_memory_channel[tuple[Piece, bytes]](_DECODE_AHEAD)
+        total = 0
+
+        def on_bytes(_piece: Piece, count: int) -> None:
+            nonlocal total
+            total += count
+            self.meter.uplink_bytes += count
+            self.feed(SpanProgress(span, total))
+
+        async def on_piece(piece: Piece, data: bytes) -> None:
+            await send.send((piece, data))
+
+        async with plain_nursery() as nursery:
+            nursery.start_soon(self._decode_all, read.index, receive)
+            with send:
+                await self._uplink.read_pack(read, on_bytes, on_piece)
+
+    async def _decode_all(self, index: PackIndex, pieces: trio.MemoryReceiveChannel[tuple[Piece, bytes]]) -> None:
+        async for piece, data in pieces:
+            try:
+                plain = await in_thread(partial(self._decode, index, piece, data))
+            except BaseMissingError as error:
+                _log.warning("delta unit of chunks %d+%d: %s; its chunks are taken whole", piece.first, piece.count, error)
+                self._refused[piece.first] = None
+                continue
+            await self._keep([_Arrived(piece.first + i, part, ORIGIN) for i, part in enumerate(plain)])
+
+    def _decode(self, index: PackIndex, piece: Piece, data: bytes) -> list[bytes]:
+        """Decode one piece and check every chunk that it makes."""
+        chunks = [self.manifest.chunk(piece.first + i) for i in range(piece.count)]
+        size = sum(chunk.size for chunk in chunks)
+        if index.base is None or self._base is None:
+            plain = decode_piece(data, size)
+        else:
+            plain = decode_unit(data, self._base.read, self._base.manifest.root.size, size)
+        start = chunks[0].offset
+        parts = [plain[c.offset - start : c.offset - start + c.size] for c in chunks]
+        for chunk, part in zip(chunks, parts, strict=True):
+            if digest(part) != chunk.digest:
+                raise ContentError(f"chunk {chunk.index} of {short(self.manifest.digest)} from the origin has another digest")
+        return parts
+
+
+def _twins(manifest: Manifest) -> dict[int, list[int]]:
+    """Return, for every chunk whose content stands in several places of the stream, the indices of all of them."""
+    places: dict[bytes, list[int]] = {}
+    for index in range(len(manifest)):
+        places.setdefault(manifest.digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES], []).append(index)
+    return {index: twins for twins in places.values() if len(twins) > 1 for index in twins}
+
+
+def chunks_here(store: ChunkStore, manifest: Manifest) -> list[int]:
+    """Return the indices of a manifest's chunks that the store has. Blocking."""
+    digests = manifest.digests
+    names = [digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)]
+    return [chunk for chunk, held in enumerate(store.have(names)) if held]

@@ -1,0 +1,11 @@
+"""Where releases are published: static files in a folder, on a web server or on a stick, behind one port.
+
+`open_origin` picks the reader that fits an address; `open_writer` the publisher's side.
+"""
+
+from .directory import DirectoryOrigin, DirectoryWriter
+from .http import HttpOptions, HttpOrigin
+from .names import TIMESTAMP
+from .picker import open_origin, open_writer
+
+__all__ = ["TIMESTAMP", "DirectoryOrigin", "DirectoryWriter", "HttpOptions", "HttpOrigin", "open_origin", "open_writer"]

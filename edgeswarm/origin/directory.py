@@ -1,0 +1,282 @@
+"""An origin that is a folder: a disk, a network share, a web server's root, a stick."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+
+import trio
+
+from ..errors import FetchError, PublishError
+from .names import check_name, check_range
+from .static import StaticObject, open_object
+
+PIECE_BYTES = 64 * 1024
+"""Largest piece that `stream` yields: part of the port `OriginReader`."""
+
+_READ_BYTES = 1024 * 1024  # A hop to a thread costs 116 us (ARCHITECTURE.md): 1 MiB a hop keeps it below a tenth of the copy.
+_LOCK_SECONDS = 60.0  # A guess: longer than another publisher needs to write its metadata.
+_LOCK_POLL_SECONDS = 0.1  # flock(2) has no deadline of its own; a person does not notice a tenth of a second.
+_LEFTOVER_SECONDS = 86400.0  # A guess: no publisher writes one object for a day, so what is older was left by a crash.
+
+
+class DirectoryOrigin:
+    """Reads objects from a folder (port `OriginReader`), in worker threads: a share may hang."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def __repr__(self) -> str:
+        return f"DirectoryOrigin({self._folder!r})"
+
+    async def read(self, name: str, *, limit: int) -> bytes:
+        """Return a whole object of at most `limit` bytes; see `OriginReader.read`."""
+        return await trio.to_thread.run_sync(self._read, name, limit)
+
+    def _read(self, name: str, limit: int) -> bytes:
+        found = open_object(self._folder, name)
+        try:
+            # The size is not trusted alone: a file may grow while it is read.
+            data = found.read(0, limit + 1) if found.size <= limit else b""
+        finally:
+            found.close()
+        if max(len(data), found.size) > limit:
+            raise FetchError(f"{name}: want at most {limit} bytes, it has {max(len(data), found.size)}", temporary=False)
+        return data
+
+    @asynccontextmanager
+    async def stream(self, name: str, *, offset: int, length: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Stream exactly `length` bytes from `offset`; see `OriginReader.stream`."""
+        check_range(name, offset, length)
+        found = await trio.to_thread.run_sync(open_object, self._folder, name)
+        try:
+            async with aclosing(_pieces(found, offset, length)) as pieces:
+                yield pieces
+        finally:
+            found.close()
+
+    async def aclose(self) -> None:
+        """Do nothing: no file stays open between calls."""
+        await trio.lowlevel.checkpoint()
+
+
+async def _pieces(found: StaticObject, offset: int, length: int) -> AsyncGenerator[bytes, None]:
+    while length:
+        block = await trio.to_thread.run_sync(found.read, offset, min(length, _READ_BYTES))
+        for start in range(0, len(block), PIECE_BYTES):
+            await trio.lowlevel.checkpoint()  # each piece is a place to be cancelled at, as it is with every other origin
+            yield block[start : start + PIECE_BYTES]
+        offset += len(block)
+        length -= len(block)
+        if not block:
+            raise FetchError(f"{found.name}: ends at byte {offset}, {length} bytes too early")
+
+
+class DirectoryWriter:
+    """Writes objects into a folder (port `OriginWriter`). Blocking.
+
+    An object is written beside its place (`.tmp/`), made durable, and only then given its name, so that a reader, a web server or
+    rsync never sees half of one. Hold `lock` while publishing.
+
+    Args:
+        folder: Where; made if it is not there.
+        lock_seconds: How long `lock` waits for another publisher.
+    """
+
+    def __init__(self, folder: str, *, lock_seconds: float = _LOCK_SECONDS) -> None:
+        self._folder = folder
+        self._lock_seconds = lock_seconds
+
+    def __repr__(self) -> str:
+        return f"DirectoryWriter({self._folder!r})"
+
+    def put(self, name: str, data: bytes | Iterable[bytes], *, replace: bool = False) -> None:
+        """Store an object durably and atomically; see `OriginWriter.put`.
+
+        The same bytes again are fine, and nothing is written.
+
+        Raises:
+            PublishError: It exists with other bytes and `replace` is false; or the folder cannot be written.
+        """
+        check_name(name)
+        path = os.path.join(self._folder, name)
+        blocks = [data] if isinstance(data, bytes) else data
+        with self._mapped(name):
+            if not replace and os.path.lexists(path):
+                self._compare(name, blocks)
+                return
+            self._make_folders(os.path.dirname(name))
+            self._make_folders(".tmp")
+            self._write(name, path, blocks, replace=replace)
+
+    def _write(self, name: str, path: str, blocks: Iterable[bytes], *, replace: bool) -> None:
+        temporary = os.path.join(self._folder, ".tmp", f"{os.getpid()}-{os.urandom(8).hex()}")
+        try:
+            _write_durably(temporary, blocks)
+            if replace:
+                os.rename(temporary, path)
+            elif not _publish_new(temporary, path):
+                self._compare(name, _blocks_of(temporary))
+            _sync_folder(os.path.dirname(path))
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+    def _compare(self, name: str, blocks: Iterable[bytes]) -> None:
+        found = open_object(self._folder, name)
+        try:
+            at = 0
+            for block in blocks:
+                if found.read(at, len(block)) != block:
+                    break
+                at += len(block)
+            else:
+                if at == found.size:
+                    return
+        finally:
+            found.close()
+        raise PublishError(f"{name}: exists in {self._folder} with other bytes, and objects never change: publish under a new name")
+
+    def get(self, name: str, *, limit: int) -> bytes | None:
+        """Return a whole object of at most `limit` bytes, or None if there is none.
+
+        Raises:
+            PublishError: It is larger, or cannot be read.
+        """
+        if not self.exists(name):
+            return None
+        with self._mapped(name):
+            found = open_object(self._folder, name)
+            try:
+                data = found.read(0, limit + 1)
+            finally:
+                found.close()
+        if len(data) > limit:
+            raise PublishError(f"{name}: want at most {limit} bytes, it has {found.size}")
+        return data
+
+    def read(self, name: str, *, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes at `offset` of an object.
+
+        Raises:
+            PublishError: There is no such object, it is shorter, or it cannot be read.
+        """
+        try:
+            found = open_object(self._folder, name)
+            try:
+                data = found.read(offset, length)
+            finally:
+                found.close()
+        except FetchError as exc:
+            raise PublishError(f"{name}: cannot be read in {self._folder}: {exc}") from exc
+        if len(data) != length:
+            raise PublishError(f"{name}: wanted {length} bytes at {offset}, it has {found.size} in all")
+        return data
+
+    def exists(self, name: str) -> bool:
+        """Tell if there is such an object."""
+        check_name(name)
+        return os.path.lexists(os.path.join(self._folder, name))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other publishers out, of this process, this machine and (where the share supports flock) others.
+
+        Raises:
+            PublishError: Another publisher holds it for longer than `lock_seconds`.
+        """
+        with self._mapped("lock"):
+            self._make_folders(".tmp")
+            descriptor = os.open(os.path.join(self._folder, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        try:
+            with self._mapped("lock"):
+                self._wait_for_lock(descriptor)
+                self._remove_leftovers()
+            yield
+        finally:
+            os.close(descriptor)  # lets the lock go
+
+    def _wait_for_lock(self, descriptor: int) -> None:
+        deadline = time.monotonic() + self._lock_seconds
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                if time.monotonic() >= deadline:
+                    holder = os.pread(descriptor, 32, 0).decode("ascii", "replace") or "unknown"
+                    raise PublishError(
+                        f"{self._folder}: another publisher (process {holder}) holds the lock, waited {self._lock_seconds:g} s"
+                    ) from exc
+                time.sleep(_LOCK_POLL_SECONDS)
+            else:
+                os.truncate(descriptor, 0)
+                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+                return
+
+    def _remove_leftovers(self) -> None:
+        oldest = time.time() - _LEFTOVER_SECONDS
+        with os.scandir(os.path.join(self._folder, ".tmp")) as entries:
+            for entry in entries:
+                if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    os.unlink(entry.path)
+
+    def _make_folders(self, relative: str) -> None:
+        """Make the origin's folder and those below it, each of them durable in its parent."""
+        path = self._folder
+        for part in ("", *relative.split("/")):
+            path = os.path.join(path, part) if part else path
+            if not os.path.isdir(path):
+                os.makedirs(path, exist_ok=True)
+                _sync_folder(os.path.dirname(path.rstrip("/")))
+
+    @contextmanager
+    def _mapped(self, name: str) -> Iterator[None]:
+        """Map what the operating system says to `PublishError`, in one place."""
+        try:
+            yield
+        except OSError as exc:
+            raise PublishError(f"{name}: cannot be published in {self._folder}: {exc.strerror}") from exc
+        except FetchError as exc:
+            raise PublishError(f"{name}: cannot be compared in {self._folder}: {exc}") from exc
+
+
+def _write_durably(path: str, blocks: Iterable[bytes]) -> None:
+    # 0o666 less the umask: a web server that runs as another user must be able to read it.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    with os.fdopen(descriptor, "wb", buffering=_READ_BYTES) as file:
+        for block in blocks:
+            file.write(block)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _publish_new(temporary: str, path: str) -> bool:
+    """Give a finished file its name unless the name is taken; tell if it was free."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        # A file system without hard links (vfat on a stick: EPERM). The lock keeps other publishers out of the gap.
+        if os.path.lexists(path):
+            return False
+        os.rename(temporary, path)
+    return True
+
+
+def _blocks_of(path: str) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        while block := file.read(_READ_BYTES):
+            yield block
+
+
+def _sync_folder(path: str) -> None:
+    descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,35 @@
+"""Publishing: bytes are cut, deduplicated, encoded, signed and put at an origin. Blocking, without trio.
+
+Modules:
+    fleet: the publisher's folder: keys, authority, sites.
+    enrolment: sites, and the identity folders of nodes.
+    source: files, images and trees as chunks.
+    reassemble: read published releases back from an origin, verified.
+    lineage: which older releases a new one is encoded against.
+    encode: full pieces and delta units.
+    objects: packs and indexes at the origin.
+    release: one release from path to signed origin.
+"""
+
+from .enrolment import NodeOptions, Subscription, add_site, enrol
+from .fleet import Fleet, init_fleet
+from .options import PublishOptions
+from .release import publish
+from .report import DeltaReport, PublishReport, site_cost
+from .signing import RefreshReport, refresh
+
+__all__ = [
+    "DeltaReport",
+    "Fleet",
+    "NodeOptions",
+    "PublishOptions",
+    "PublishReport",
+    "RefreshReport",
+    "Subscription",
+    "add_site",
+    "enrol",
+    "init_fleet",
+    "publish",
+    "refresh",
+    "site_cost",
+]

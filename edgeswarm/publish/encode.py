@@ -1,0 +1,237 @@
+"""Encoding of one artifact: full pieces for those who have nothing, delta units for those who have an older release.
+
+The bytes are the same for the same input, however many threads encode: groups of chunks are encoded apart from each other, and
+written in their order. A chunk or page that an older release's pack already holds is referred to there and never written again.
+
+A unit is whole chunks. Groups of up to 1 MiB are tried first, since more context makes them smaller; a unit that is larger than
+wanted is split, so that what is lost when a link breaks stays small (guarantee G7: 64 KiB).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+
+from ..abc import ReadStream
+from ..content.codec import DEFAULT_LEVEL, encode_piece
+from ..content.delta import DeltaCodec, UnitEncoder, ZstdRanges, decode_unit
+from ..content.digest import Digest, digest
+from ..content.index import SPAN_CHUNKS, PackIndex, Piece
+from ..content.manifest import BuiltManifest, Manifest
+from ..errors import ContentError, PublishError
+from .packs import IndexBuilder, PackFile, Place, in_order
+from .reassemble import PublishedArtifact
+
+UNIT_BYTES = 64 * 1024
+"""Encoded bytes of a unit. Source: guarantee G7, at most 64 KiB is lost per cut."""
+GROUP_BYTES = 1024 * 1024
+"""Plain bytes that a unit makes at most. Source: a guess between context and a receiver's memory; 4 MiB would save about 4 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How to encode.
+
+    Attributes:
+        pool: Where it runs; zstd lets go of the interpreter.
+        ahead: Groups under way at once.
+        level: zstd level of full pieces.
+        unit_bytes: Encoded bytes that a unit should not exceed.
+        codec: Of delta units.
+        step: Called with the plain bytes of each finished group, in order; may raise to stop.
+    """
+
+    pool: Executor
+    ahead: int
+    level: int = DEFAULT_LEVEL
+    unit_bytes: int = UNIT_BYTES
+    codec: DeltaCodec = field(default_factory=ZstdRanges)
+    step: Callable[[int], None] = lambda _: None
+
+
+# ---------------------------------------------------------------------- full pieces
+
+
+def known_places(older: Iterable[PublishedArtifact], built: BuiltManifest, here: Callable[[Digest], bool]) -> dict[Digest, Place]:
+    """Return where chunks and pages of a new manifest already lie, by digest; the first of `older` wins.
+
+    Args:
+        older: Releases at the origin.
+        built: The new manifest.
+        here: Tells if a pack is still at the origin.
+    """
+    wanted = {built.manifest.chunk(i).digest for i in range(len(built.manifest))} | {name for name, _ in built.pages}
+    found: dict[Digest, Place] = {}
+    for artifact in older:
+        index = artifact.full
+        kept = [here(pack) for pack in index.packs]
+        chunks = [(artifact.manifest.chunk(piece.first).digest, piece) for piece in index.pieces]
+        for name, piece in [*zip(index.page_digests, index.pages, strict=True), *chunks]:
+            if name in wanted and kept[piece.pack]:
+                found.setdefault(name, Place(index.packs[piece.pack], piece.offset, piece.length))
+    return found
+
+
+def encode_full(read: ReadStream, built: BuiltManifest, known: dict[Digest, Place], pack: PackFile, how: Encoding) -> PackIndex:
+    """Write the pages and chunks that are not known yet into a pack, pages first, and return the full index.
+
+    Raises:
+        PublishError: The source has changed.
+    """
+    manifest, fresh = built.manifest, dict[Digest, tuple[int, int]]()
+    for name, page in built.pages:
+        if name not in known and name not in fresh:
+            piece = encode_piece(page, how.level)
+            fresh[name] = (pack.append(piece), len(piece))
+    for name, piece in in_order(
+        how.pool, partial(_encode_chunk, read, manifest, how.level), new_chunks(manifest, known), how.ahead
+    ):
+        fresh[name] = (pack.append(piece), len(piece))
+        how.step(manifest.chunk(manifest.find(name) or 0).size)
+    made = pack.digest
+    where = known | {name: Place(made, *place) for name, place in fresh.items()}
+    builder = IndexBuilder(manifest.digest, None)
+    for name, _ in built.pages:
+        builder.add_page(name, where[name])
+    for index in range(len(manifest)):
+        builder.add_piece(index, 1, where[manifest.chunk(index).digest])
+    return builder.build()
+
+
+def new_chunks(manifest: Manifest, known: dict[Digest, Place]) -> Iterator[int]:
+    """Yield the index of each chunk that lies nowhere yet, a repeated one once."""
+    for index in range(len(manifest)):
+        name = manifest.chunk(index).digest
+        if name not in known and manifest.find(name) == index:
+            yield index
+
+
+def _encode_chunk(read: ReadStream, manifest: Manifest, level: int, index: int) -> tuple[Digest, bytes]:
+    return manifest.chunk(index).digest, encode_piece(read_chunks(read, manifest, range(index, index + 1)), level)
+
+
+def read_chunks(read: ReadStream, manifest: Manifest, which: range) -> bytes:
+    """Return consecutive chunks of the source, verified against the manifest that was made of it.
+
+    Raises:
+        PublishError: The source has changed since.
+    """
+    first, last = manifest.chunk(which[0]), manifest.chunk(which[-1])
+    try:
+        data = read(first.offset, last.offset + last.size - first.offset)
+    except ContentError as error:
+        raise PublishError(f"the source changed while it was published: {error}") from error
+    view = memoryview(data)
+    for index in which:
+        chunk = manifest.chunk(index)
+        at = chunk.offset - first.offset
+        if digest(view[at : at + chunk.size]) != chunk.digest:
+            raise PublishError(f"the source changed while it was published, at byte {chunk.offset} of its stream; try again")
+    return data
+
+
+# ---------------------------------------------------------------------- delta units
+
+
+def groups(manifest: Manifest, base: Manifest) -> list[range]:
+    """Return the runs of chunks that the base lacks, cut at span ends and at 1 MiB."""
+    found: list[range] = []
+    total = 0
+    for index in range(len(manifest)):
+        chunk = manifest.chunk(index)
+        if base.find(chunk.digest) is not None:
+            continue
+        joins = found and found[-1].stop == index and index % SPAN_CHUNKS and total + chunk.size <= GROUP_BYTES
+        if joins:
+            found[-1] = range(found[-1].start, index + 1)
+            total += chunk.size
+        else:
+            found.append(range(index, index + 1))
+            total = chunk.size
+    return found
+
+
+def encode_delta(
+    read: ReadStream, manifest: Manifest, full: PackIndex, base: PublishedArtifact, pack: PackFile, how: Encoding
+) -> PackIndex:
+    """Write units against a base into a pack, and return the delta index. Pages that the base lacks are named where they lie.
+
+    Args:
+        read: The source.
+        manifest: Of the source.
+        full: Its full index.
+        base: An older release.
+        pack: Takes the units.
+        how: How to encode.
+
+    Raises:
+        PublishError: The source has changed.
+        BaseMissingError: The origin has lost a part of the base.
+    """
+    encoder = how.codec.encoder(base.read, base.manifest.root.size)
+    unit_of = _UnitMaker(read, manifest, base, encoder, how.unit_bytes)
+    units: list[tuple[range, int, int, Digest]] = []
+    for made in in_order(how.pool, unit_of, groups(manifest, base.manifest), how.ahead):
+        for which, unit in made:
+            units.append((which, pack.append(unit), len(unit), digest(unit)))
+        how.step(plain_bytes(manifest, range(made[0][0].start, made[-1][0].stop)))
+    builder = IndexBuilder(manifest.digest, base.manifest.digest)
+    at_base = set(base.full.page_digests)
+    for name, page in zip(full.page_digests, full.pages, strict=True):
+        if name not in at_base:
+            builder.add_page(name, _place_of(full, page))
+    for which, offset, length, name in units:
+        builder.add_piece(which.start, len(which), Place(pack.digest, offset, length), name)
+    return builder.build()
+
+
+def _place_of(index: PackIndex, piece: Piece) -> Place:
+    return Place(index.packs[piece.pack], piece.offset, piece.length)
+
+
+def plain_bytes(manifest: Manifest, which: range) -> int:
+    """Return the bytes of consecutive chunks."""
+    return sum(manifest.sizes[which.start : which.stop])
+
+
+@dataclass(frozen=True, slots=True)
+class _UnitMaker:
+    """Makes the units of one group; called from several threads at once."""
+
+    read: ReadStream
+    manifest: Manifest
+    base: PublishedArtifact
+    encoder: UnitEncoder
+    unit_bytes: int
+
+    def __call__(self, which: range) -> list[tuple[range, bytes]]:
+        return list(self._units(which))
+
+    def _units(self, which: range) -> Iterator[tuple[range, bytes]]:
+        plain = read_chunks(self.read, self.manifest, which)
+        unit = self.encoder.encode(plain)
+        if len(unit) <= self.unit_bytes or len(which) == 1:
+            self._prove(unit, plain)
+            yield which, unit
+            return
+        for part in split_evenly(self.manifest, which, -(-len(unit) // self.unit_bytes)):
+            yield from self._units(part)
+
+    def _prove(self, unit: bytes, plain: bytes) -> None:
+        """Decode before publishing: a unit that did not decode would cost every site a full fetch of its chunks."""
+        if decode_unit(unit, self.base.read, self.base.manifest.root.size, len(plain)) != plain:
+            raise PublishError("a delta unit does not decode to what was encoded: is this machine's memory sound?")
+
+
+def split_evenly(manifest: Manifest, which: range, parts: int) -> list[range]:
+    """Split chunks into at least 2 and at most `parts` ranges that are about equal in plain bytes."""
+    parts = min(max(2, parts), len(which))
+    start, total = manifest.chunk(which[0]).offset, plain_bytes(manifest, which)
+    cuts = [which.start]
+    for number in range(1, parts):
+        cut = manifest.locate(start + total * number // parts)
+        cuts.append(min(max(cut, cuts[-1] + 1), which.stop - (parts - number)))
+    return [range(first, last) for first, last in pairwise([*cuts, which.stop])]

@@ -1,0 +1,249 @@
+"""Publish one release: from a path to a signed origin.
+
+Theory of operation. Nothing is visible before the timestamp names it, and that is written last: packs, indexes and the manifest
+root first, then the signed metadata, with the origin's lock held. All but metadata is named by its content, and encoding gives the
+same bytes each time, so that a publisher that was interrupted at any point is simply run again. Metadata is loaded again under the
+lock: what another publisher signed meanwhile is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+
+from ..abc import OriginWriter
+from ..content.digest import Digest, digest
+from ..content.index import PackIndex, manifest_name
+from ..content.manifest import BuiltManifest, build_manifest
+from ..errors import BaseMissingError, ContentError, PublishError
+from ..trust.catalogue import MAX_INDEXES, Catalogue, Channel, IndexRef, Release
+from ..trust.names import check_name, check_product, encoded_role, split_file_name
+from ..trust.repository import Repository
+from .fleet import Fleet
+from .lineage import current_channels, likely_bases, versions_before
+from .objects import ObjectWriter, encoder_pool
+from .options import Meter, PublishOptions
+from .reassemble import PublishedArtifact, open_published
+from .report import DeltaReport, PublishReport
+from .signing import write_metadata
+from .source import Source, open_source
+
+_log = logging.getLogger("edgeswarm.publish")
+_UNREADABLE = "%s cannot be read back from the origin, and no delta is made from it: %s"
+
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """What is published, and where to."""
+
+    fleet: Fleet
+    product: str
+    version: str
+    channel: str
+    compatible: str
+    now: datetime
+
+
+def publish(
+    fleet: Fleet, path: str, *, product: str, version: str, channel: str, now: datetime, options: PublishOptions | None = None
+) -> PublishReport:
+    """Publish a file, an image or a tree, and point a channel at it.
+
+    The same content and version again changes nothing. A product that is new gets a key of its own, if the targets key is at hand.
+
+    Args:
+        fleet: Whose release it is; with the keys of product, snapshot and timestamp.
+        path: What to publish.
+        product: Name of the product.
+        version: Version; never compared with others.
+        channel: The channel to point at it.
+        now: Aware.
+        options: What else can be set.
+
+    Raises:
+        ConfigError: The path or an option makes no sense.
+        PublishError: The version is taken by other content, the source changed meanwhile, the channel would go back, it was
+            cancelled, or the origin cannot be written.
+        TrustError: What is at the origin does not verify, a name breaks the rules, or keys are missing.
+    """
+    started, options = time.monotonic(), options or PublishOptions()
+    version, channel = check_name(version, "version"), check_name(channel, "channel")
+    aim = _Aim(fleet, check_product(product), version, channel, options.compatible, now)
+    source, writer = open_source(path, options.kind), fleet.writer()
+    catalogue = fleet.repository(writer, now=now).catalogue
+    built = _cut(source, options)
+    _check_wish(aim, catalogue, built, back=options.back)
+    with encoder_pool(options) as pool:
+        objects = ObjectWriter(writer, source.reader(built.manifest), built, options, pool)
+        release = _put_objects(aim, catalogue, objects)
+    source.check_unchanged()
+    writer.put(manifest_name(release.manifest), built.manifest.root_bytes)
+    signed = _sign(aim, writer, release, built.manifest.root_bytes)
+    return _report(aim, objects, signed, time.monotonic() - started)
+
+
+def _cut(source: Source, options: PublishOptions) -> BuiltManifest:
+    meter = Meter(options, "read", source.size)
+
+    def rows() -> Iterator[tuple[Digest, int]]:
+        for chunk in source.chunks():
+            yield digest(chunk), len(chunk)
+            meter(len(chunk))
+
+    built = build_manifest(source.kind, rows(), len(source.entries_bytes))
+    source.check_unchanged()
+    return built
+
+
+def _check_wish(aim: _Aim, catalogue: Catalogue, built: BuiltManifest, *, back: bool) -> None:
+    """Refuse early, before hours of encoding, what would be refused at the end."""
+    old = _published(aim, catalogue)
+    if old is None:
+        return
+    if old.manifest != built.manifest.digest:
+        raise PublishError(f"{old.path} was published with other content: give the new content a new version")
+    if back or aim.channel not in catalogue.channels(aim.product):
+        return
+    current = catalogue.channel(aim.product, aim.channel).version
+    if aim.version != current and aim.version in versions_before(catalogue, aim.product, [current]):
+        raise PublishError(
+            f"channel {aim.channel!r} of {aim.product!r} has moved on from {aim.version} to {current}: "
+            "to take the whole fleet back, say so with --back"
+        )
+
+
+def _published(aim: _Aim, catalogue: Catalogue) -> Release | None:
+    """Return this version's release of this very variant, if it was published before."""
+    wanted = (aim.version, aim.compatible)
+    return next((release for release in catalogue.releases(aim.product) if (release.version, release.variant) == wanted), None)
+
+
+# ---------------------------------------------------------------------- packs and indexes
+
+
+def _put_objects(aim: _Aim, catalogue: Catalogue, objects: ObjectWriter) -> Release:
+    """Write packs and indexes; those of the same content that were published before, under any version, stay as they are."""
+    manifest = objects.built.manifest
+    same = [release for release in catalogue.releases(aim.product) if release.manifest == manifest.digest]
+    indexes = {ref.base: ref for release in same for ref in release.indexes}
+    likely = likely_bases(catalogue, aim.product, aim.version, aim.channel, aim.compatible)
+    opened = _opened(objects.writer, (release for release in likely if release.manifest != manifest.digest))
+    bases = list(islice(opened, objects.options.delta_from))
+    full = objects.reuse(indexes.get(None))
+    if full is None:
+        full, indexes[None] = objects.full([*bases, *_siblings(aim, catalogue, objects.writer)])
+    made = {base.manifest.digest: _delta(objects, full, base) for base in bases if base.manifest.digest not in indexes}
+    refs = [indexes.pop(None), *(ref for ref in made.values() if ref is not None), *indexes.values()]
+    size, root_bytes = manifest.root.size, len(manifest.root_bytes)
+    return Release(aim.product, aim.version, aim.compatible, manifest.digest, size, root_bytes, tuple(refs[:MAX_INDEXES]))
+
+
+def _siblings(aim: _Aim, catalogue: Catalogue, writer: OriginWriter) -> list[PublishedArtifact]:
+    """Open the other variants of the version: most of their chunks are the same."""
+    siblings = [release for release in catalogue.releases(aim.product) if release.version == aim.version]
+    return list(_opened(writer, (release for release in siblings if release.index_for(None) is not None)))
+
+
+def _opened(writer: OriginWriter, releases: Iterator[Release]) -> Iterator[PublishedArtifact]:
+    """Open releases; one that the origin has lost a part of must not keep a new one from being published."""
+    for release in releases:
+        try:
+            yield open_published(writer, release)
+        except (ContentError, PublishError) as error:
+            _log.warning(_UNREADABLE, release.path, error)
+
+
+def _delta(objects: ObjectWriter, full: PackIndex, base: PublishedArtifact) -> IndexRef | None:
+    try:
+        return objects.delta(full, base)
+    except BaseMissingError as error:
+        _log.warning(_UNREADABLE, base.release.path, error)
+        return None
+
+
+# ---------------------------------------------------------------------- metadata
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """What the origin says now."""
+
+    release: Release
+    entry: Channel
+    changed: bool
+    metadata_bytes: int
+    versions: dict[Digest, str]
+
+
+def _sign(aim: _Aim, writer: OriginWriter, release: Release, root: bytes) -> _Signed:
+    """Add the release to what is at the origin now, and write the new metadata, if there is any."""
+    seen: dict[str, int] = {}
+    with writer.lock():
+        repository = aim.fleet.repository(writer, now=aim.now, seen=seen)
+        if aim.product not in repository.products():
+            repository.delegate(aim.product, aim.fleet.product_keyring(aim.product))
+        release = _with_others(release, _published(aim, repository.catalogue))
+        repository.add_release(release, root)
+        entry = _move_channel(aim, repository)
+        _forget_indexes(aim, writer, repository)
+        changed = bool(repository.unsigned())
+        size = _update_bytes(seen, aim.product)
+        if changed or _is_half_over(aim, repository):
+            files = repository.sign(aim.fleet.signing_keys(), now=aim.now, expiries=aim.fleet.expiries)
+            write_metadata(writer, files)
+            size = sum(map(len, files.values())) if changed else size
+        versions = {old.manifest: old.version for old in repository.catalogue.releases(aim.product)}
+    return _Signed(release, entry, changed, size, versions)
+
+
+def _forget_indexes(aim: _Aim, writer: OriginWriter, repository: Repository) -> None:
+    """Keep metadata small: deltas to a version are of use while a channel points to it; a base needs its full index, no more."""
+    catalogue = repository.catalogue
+    pointed = {entry.version for entry in current_channels(catalogue, aim.product, aim.channel)}
+    repository.forget_indexes(aim.product, keep={*pointed, *versions_before(catalogue, aim.product, pointed)})
+    for old in repository.catalogue.releases(aim.product):
+        full = old.index_for(None)
+        root = writer.get(manifest_name(old.manifest), limit=old.root_bytes)
+        if old.version not in pointed and full is not None and old.indexes != (full,) and root is not None:
+            repository.add_release(replace(old, indexes=(full,)), root)
+
+
+def _update_bytes(seen: dict[str, int], product: str) -> int:
+    """Return the bytes of the metadata files that every update of a product brings: timestamp, snapshot and its own role."""
+    roles = {name: split_file_name(name) for name in seen}
+    return sum(seen[name] for name, found in roles.items() if not found or found[1] in {"snapshot", encoded_role(product)})
+
+
+def _with_others(release: Release, other: Release | None) -> Release:
+    """Keep the indexes that another publisher signed for the same release meanwhile."""
+    if other is None or other.manifest != release.manifest:
+        return release
+    ours = {ref.base for ref in release.indexes}
+    return replace(release, indexes=(*release.indexes, *(ref for ref in other.indexes if ref.base not in ours))[:MAX_INDEXES])
+
+
+def _move_channel(aim: _Aim, repository: Repository) -> Channel:
+    known = aim.channel in repository.catalogue.channels(aim.product)
+    policy = repository.catalogue.channel(aim.product, aim.channel).policy if known else None
+    return repository.set_channel(aim.product, aim.channel, aim.version, policy=policy)
+
+
+def _is_half_over(aim: _Aim, repository: Repository) -> bool:
+    return repository.expiries()["timestamp"] < aim.now + aim.fleet.expiries.timestamp / 2
+
+
+def _report(aim: _Aim, objects: ObjectWriter, signed: _Signed, seconds: float) -> PublishReport:
+    release, root = signed.release, objects.built.manifest.root
+    full = next(ref for ref in release.indexes if ref.base is None)
+    bases = [(ref.base, ref) for ref in release.indexes if ref.base is not None and ref.base in signed.versions]
+    deltas = tuple(DeltaReport(signed.versions[base], base, ref.payload_bytes, ref.length) for base, ref in bases)
+    return PublishReport(
+        product=aim.product, version=aim.version, compatible=aim.compatible, channel=aim.channel, sequence=signed.entry.sequence,
+        changed=signed.changed, manifest=release.manifest, kind=str(root.kind), size=root.size, chunks=root.chunks,
+        new_chunks=objects.new_chunks, root_bytes=release.root_bytes, full_bytes=full.payload_bytes, full_index_bytes=full.length,
+        deltas=deltas, metadata_bytes=signed.metadata_bytes, stored_bytes=objects.stored_bytes, seconds=round(seconds, 3),
+    )  # fmt: skip

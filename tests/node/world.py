@@ -1,0 +1,207 @@
+"""A fleet in memory: releases made of real content, an origin that is a dict and can be cut, nodes on a memory network."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+
+import trio
+
+from edgeswarm.content.chunking import chunk_lengths
+from edgeswarm.content.codec import encode_piece
+from edgeswarm.content.delta import ZstdRanges
+from edgeswarm.content.digest import digest
+from edgeswarm.content.index import PackIndex, Piece, index_name, manifest_name, named_index, pack_name
+from edgeswarm.content.manifest import ArtifactKind, BuiltManifest, build_manifest
+from edgeswarm.errors import FetchError, ObjectMissingError
+from edgeswarm.node import LanSection, Node, NodeConfig, NodeParts, NodeSection, SubscribeSection, UplinkSection, open_node
+from edgeswarm.node.threads import IN_PLACE
+from edgeswarm.store import MemoryStore
+from edgeswarm.transport import MemoryNetwork
+from edgeswarm.trust.authority import Authority
+from edgeswarm.trust.bundle import Identity
+from edgeswarm.trust.catalogue import IndexRef, Release
+from edgeswarm.trust.ceremony import draft_root, sign_draft
+from edgeswarm.trust.keys import Keyring, SigningKey
+from edgeswarm.trust.repository import Repository
+
+NOW = datetime(2027, 1, 1, tzinfo=UTC)
+SITE_KEY = bytes(range(32))
+
+
+class MemoryOrigin:
+    """An origin whose link can be cut; counts what was read of each object."""
+
+    def __init__(self, objects: dict[str, bytes], rate: float = 0.0) -> None:
+        self.objects = objects
+        self.rate = rate
+        self.down = False
+        self.ranges: list[tuple[str, int, int]] = []
+        self.cut_after: int | None = None
+
+    async def read(self, name: str, *, limit: int) -> bytes:
+        async with self.stream(name, offset=0, length=len(self._object(name))) as blocks:
+            data = b"".join([block async for block in blocks])
+        if len(data) > limit:
+            raise FetchError(f"{name} has {len(data)} bytes")
+        return data
+
+    def _object(self, name: str) -> bytes:
+        if self.down:
+            raise FetchError("the uplink is down")
+        if name not in self.objects:
+            raise ObjectMissingError(name)
+        return self.objects[name]
+
+    @asynccontextmanager
+    async def stream(self, name: str, *, offset: int, length: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        yield self._blocks(name, offset, length)
+
+    async def _blocks(self, name: str, offset: int, length: int) -> AsyncIterator[bytes]:
+        data = self._object(name)
+        assert offset + length <= len(data)
+        for at in range(offset, offset + length, 16384):
+            await trio.sleep(16384 / self.rate if self.rate else 0)
+            if self.cut_after is not None:
+                self.cut_after -= 1
+                self.down = self.down or self.cut_after < 0
+            self._object(name)
+            block = data[at : min(at + 16384, offset + length)]
+            self.ranges.append((name, at, at + len(block)))
+            yield block
+
+    def bytes_of(self, prefix: str) -> int:
+        return sum(end - start for name, start, end in self.ranges if name.startswith(prefix))
+
+    def repeated_bytes(self, prefix: str) -> int:
+        seen: set[tuple[str, int]] = set()
+        repeated = 0
+        for name, start, end in self.ranges:
+            if name.startswith(prefix):
+                bytes_here = {(name, at) for at in range(start, end)}
+                repeated += len(bytes_here & seen)
+                seen |= bytes_here
+        return repeated
+
+    async def aclose(self) -> None:
+        pass
+
+
+@dataclass
+class World:
+    """A fleet of one site."""
+
+    network: MemoryNetwork = field(default_factory=MemoryNetwork)
+    objects: dict[str, bytes] = field(default_factory=dict)
+    built: dict[str, tuple[BuiltManifest, bytes]] = field(default_factory=dict)
+    next_host: int = 0
+
+    def __post_init__(self) -> None:
+        self.keys = [SigningKey.generate() for _ in range(3)]
+        ring = Keyring((self.keys[0].public,))
+        self.root = sign_draft(draft_root(root=ring, targets=ring, snapshot=ring, timestamp=ring, now=NOW), self.keys[:1])
+        self.repository = Repository.initialise(self.root)
+        self.repository.delegate("app", ring)
+        self.authority = Authority.create("fleet", NOW)
+        self.sign()
+
+    def sign(self) -> None:
+        for name, data in self.repository.sign(self.keys, now=NOW).items():
+            self.objects[f"metadata/{name}"] = data
+
+    def publish(self, version: str, data: bytes, *, base: str | None = None, channel: str = "stable") -> Release:
+        """Publish a file, with a full index and, given a base version, units of four chunks."""
+        lengths = chunk_lengths(data)
+        ends = [sum(lengths[: i + 1]) for i in range(len(lengths))]
+        chunks = [data[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+        built = build_manifest(ArtifactKind.FILE, [(digest(chunk), len(chunk)) for chunk in chunks])
+        self.built[version] = (built, data)
+        refs = [self._index(built, [(i, 1, encode_piece(chunk, 3)) for i, chunk in enumerate(chunks)], None)]
+        if base is not None:
+            old, old_data = self.built[base]
+            encoder = ZstdRanges(level=3).encoder(lambda at, n: old_data[at : at + n], len(old_data))
+            missing = [i for i, chunk in enumerate(chunks) if old.manifest.find(digest(chunk)) is None]
+            refs.append(self._index(built, [(i, 1, encoder.encode(chunks[i])) for i in missing], old.manifest.digest))
+        root = built.manifest.root_bytes
+        self.objects[manifest_name(built.manifest.digest)] = root
+        release = Release("app", version, "any", built.manifest.digest, len(data), len(root), tuple(refs))
+        self.repository.add_release(release, root)
+        self.repository.set_channel("app", channel, version)
+        self.sign()
+        return release
+
+    def _index(self, built: BuiltManifest, units: list[tuple[int, int, bytes]], base: bytes | None) -> IndexRef:
+        pack, pages, pieces = bytearray(), [], []
+        for number, (_, page) in enumerate(built.pages):
+            piece = encode_piece(page, 3)
+            pages.append(Piece(number, 1, 0, len(pack), len(piece)))
+            pack += piece
+        for first, count, unit in units:
+            pieces.append(Piece(first, count, 0, len(pack), len(unit), digest(unit) if base is not None else b""))
+            pack += unit
+        name = digest(bytes(pack))
+        self.objects[pack_name(name)] = bytes(pack)
+        page_names = tuple(name for name, _ in built.pages)
+        packs = (name,) if pack else ()
+        index = PackIndex(built.manifest.digest, base, packs, page_names, tuple(pages), tuple(pieces))
+        index_digest, data = named_index(index)
+        self.objects[index_name(index_digest)] = data
+        return IndexRef(base, index_digest, len(data), index.payload_bytes)
+
+    def identity(self, node: str, role: str = "device") -> Identity:
+        key, certificate = self.authority.issue("site", node, NOW, role=role)
+        return Identity(key, certificate, self.authority.certificate_pem, SITE_KEY, self.root)
+
+    @asynccontextmanager
+    async def node(
+        self,
+        name: str,
+        *,
+        role: str = "device",
+        peers: tuple[str, ...] = (),
+        origin: MemoryOrigin | None = None,
+        store: object = None,
+        subscribe: tuple[SubscribeSection, ...] = (),
+        identity: Identity | None = None,
+        seed: int = 1,
+    ) -> AsyncIterator[Node]:
+        """Run a node that listens at `<name>:7651`."""
+        config = NodeConfig(
+            node=NodeSection(state=Path("/nowhere"), identity=Path("/nowhere"), role=role),
+            lan=LanSection(listen=f"{name}:7651", peers=peers),
+            uplink=UplinkSection(origin="memory", poll_seconds=1.0, retry_seconds=2.0) if origin else None,
+            subscribe=subscribe,
+        )
+        parts = NodeParts(
+            store=store if store is not None else MemoryStore(),
+            transport=lambda node: self.network.transport(node.own, host=name),
+            origin=origin,
+            identity=identity or self.identity(name, role),
+            dice=Random(f"{name} {seed}"),
+            clock=lambda: NOW,
+        )
+        IN_PLACE.set(True)
+        async with open_node(config, parts) as node:
+            yield node
+
+
+@asynccontextmanager
+async def site(world: World, origin: MemoryOrigin, devices: int, **options: object) -> AsyncIterator[list[Node]]:
+    """Run a gateway with an uplink, and devices that know only the gateway's address."""
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(world.node("gateway", role="gateway", origin=origin, **options))]
+        for number in range(devices):
+            name = f"device{number}"
+            nodes.append(await stack.enter_async_context(world.node(name, peers=("gateway:7651",), **options)))
+        yield nodes
+
+
+async def current(node: Node, channel: str = "stable") -> Release:
+    """Wait until a node knows what the channel points to."""
+    async for _, release in node.subscribe("app", channel):
+        return release
+    raise AssertionError

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeswarm.content.digest import digest
+from edgeswarm.content.index import SPAN_CHUNKS
+from edgeswarm.content.manifest import ArtifactKind, Manifest, build_manifest
+from edgeswarm.errors import PublishError
+from edgeswarm.publish.encode import GROUP_BYTES, groups, read_chunks, split_evenly
+from edgeswarm.publish.packs import PackFile, in_order
+
+KIB = 1024
+
+
+def manifest_of(sizes: list[int], salt: str = "") -> Manifest:
+    rows = [(digest(f"{salt}{index}".encode()), size) for index, size in enumerate(sizes)]
+    return build_manifest(ArtifactKind.FILE, rows).manifest
+
+
+EMPTY = manifest_of([])
+
+
+def test_groups_end_at_a_mebibyte_and_at_span_ends() -> None:
+    found = groups(manifest_of([256 * KIB] * 6 + [16 * KIB] * 64), EMPTY)
+    assert found == [range(4), range(4, 38), range(38, 64), range(64, 70)]
+
+
+def test_groups_leave_out_what_the_base_has() -> None:
+    new = manifest_of([16 * KIB] * 10)
+    rows = [(new.chunk(index).digest, 16 * KIB) for index in (0, 4, 5)]
+    base = build_manifest(ArtifactKind.FILE, rows).manifest
+    assert groups(new, base) == [range(1, 4), range(6, 10)]
+
+
+@given(st.lists(st.integers(1, 256 * KIB), min_size=1, max_size=300))
+def test_groups_are_bounded_and_whole(sizes: list[int]) -> None:
+    found = groups(manifest_of(sizes), EMPTY)
+    assert [index for which in found for index in which] == list(range(len(sizes)))
+    for which in found:
+        assert sum(sizes[index] for index in which) <= GROUP_BYTES
+        assert which[0] // SPAN_CHUNKS == which[-1] // SPAN_CHUNKS
+
+
+@given(st.lists(st.integers(1, 256 * KIB), min_size=2, max_size=64), st.integers(1, 80))
+def test_a_split_is_whole_and_makes_progress(sizes: list[int], parts: int) -> None:
+    which = range(1, len(sizes)) if len(sizes) > 2 else range(2)
+    found = split_evenly(manifest_of(sizes), which, parts)
+    assert [index for part in found for index in part] == list(which)
+    assert len(found) == min(max(2, parts), len(which))
+    assert all(found)
+
+
+def test_a_split_is_even() -> None:
+    assert split_evenly(manifest_of([100] * 12), range(12), 3) == [range(4), range(4, 8), range(8, 12)]
+
+
+def test_chunks_that_read_differently_are_refused() -> None:
+    manifest = manifest_of([100, 100])
+    with pytest.raises(PublishError, match="byte 0"):
+        read_chunks(lambda _offset, length: bytes(length), manifest, range(2))
+
+
+def test_results_come_in_order_and_not_too_many_at_once() -> None:
+    taken, first = [], threading.Event()
+
+    def items():  # type: ignore[no-untyped-def]  # a generator
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    def work(number: int) -> int:
+        if number == 0:
+            assert first.wait(10)  # the first to begin is the last to end
+        elif number == 2:
+            first.set()
+        return number
+
+    with ThreadPoolExecutor(2) as pool:
+        results = in_order(pool, work, items(), 4)
+        assert next(results) == 0
+        assert taken == [0, 1, 2, 3]
+        assert list(results) == list(range(1, 20))
+
+
+def test_an_error_ends_the_work() -> None:
+    begun = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        if number == 3:
+            raise ValueError(number)
+        return number
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="3"):
+        list(in_order(pool, work, range(1000), 4))
+    assert len(begun) < 10
+
+
+def test_a_pack_is_named_by_its_bytes() -> None:
+    with PackFile() as pack:
+        assert [pack.append(b"abc"), pack.append(b"de")] == [0, 3]
+        assert b"".join(pack.blocks()) == b"abcde"
+        assert (pack.digest, pack.size) == (digest(b"abcde"), 5)

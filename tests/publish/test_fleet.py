@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import os
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from edgeswarm.errors import ConfigError, PublishError, TrustError
+from edgeswarm.node.config import load_config
+from edgeswarm.publish import Fleet, NodeOptions, Subscription, add_site, enrol, init_fleet, publish, refresh
+from edgeswarm.trust.bundle import FILE_NAMES, Identity
+from edgeswarm.trust.ceremony import Expiries, check_root
+
+from .world import FAST, NOW, World
+
+
+def secret_modes(folder: Path) -> set[int]:
+    return {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file() and "origin" not in path.parts}
+
+
+def test_a_fleet_is_made_whole_and_secret(tmp_path: Path) -> None:
+    fleet = init_fleet(str(tmp_path / "f"), name="acme", now=NOW, root_keys=3, root_threshold=2)
+    assert secret_modes(tmp_path / "f") == {0o600}
+    assert sorted(os.listdir(fleet.path("keys"))) == [
+        *(f"root-{number}.pem" for number in (1, 2, 3)),
+        "snapshot.pem",
+        "targets.pem",
+        "timestamp.pem",
+    ]
+    root = check_root(fleet.root)
+    assert (root.roles["root"].threshold, len(root.roles["root"].keyids)) == (2, 3)
+    assert fleet == Fleet.open(str(tmp_path / "f"))
+    assert fleet.authority().fleet == "acme"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_expiries_and_origin_stand_in_the_fleet_file(tmp_path: Path) -> None:
+    lasts = Expiries(timestamp=timedelta(hours=12))
+    odd = tmp_path / 'or"ig\\in \u00e4'
+    fleet = init_fleet(str(tmp_path / "f"), name="acme", now=NOW, origin=str(odd), expiries=lasts)
+    assert (fleet.origin, fleet.expiries) == (str(odd), lasts)
+    assert (odd / "metadata" / "timestamp.json").exists()
+    assert tomllib.loads((tmp_path / "f" / "fleet.toml").read_text())["expiry_days"]["timestamp"] == 0.5
+
+
+def test_a_fleet_can_be_moved(tmp_path: Path) -> None:
+    init_fleet(str(tmp_path / "f"), name="acme", now=NOW)
+    os.rename(tmp_path / "f", tmp_path / "g")
+    assert refresh(Fleet.open(str(tmp_path / "g")), now=NOW).metadata_bytes > 0
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    init_fleet(str(tmp_path / "f"), name="acme", now=NOW, origin=str(tmp_path / "o"))
+    before = (tmp_path / "f" / "root.json").read_bytes()
+    with pytest.raises(ConfigError, match="not empty"):
+        init_fleet(str(tmp_path / "f"), name="acme", now=NOW)
+    with pytest.raises(ConfigError, match="already holds"):
+        init_fleet(str(tmp_path / "g"), name="acme", now=NOW, origin=str(tmp_path / "o"))
+    assert (tmp_path / "f" / "root.json").read_bytes() == before
+    assert not (tmp_path / "g").exists()
+
+
+@pytest.mark.parametrize(("keys", "threshold"), [(0, 0), (1, 2), (17, 1)])
+def test_senseless_root_keys_are_refused(tmp_path: Path, keys: int, threshold: int) -> None:
+    with pytest.raises(ConfigError, match="root keys"):
+        init_fleet(str(tmp_path / "f"), name="acme", now=NOW, root_keys=keys, root_threshold=threshold)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_bad_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrustError):
+        init_fleet(str(tmp_path / "f"), name="a/b", now=NOW)
+
+
+def test_keys_can_have_a_passphrase(tmp_path: Path) -> None:
+    init_fleet(str(tmp_path / "f"), name="acme", now=NOW, passphrase=b"hush")
+    for path in [*(tmp_path / "f" / "keys").iterdir(), tmp_path / "f" / "ca" / "ca.key"]:
+        assert b"ENCRYPTED" in path.read_bytes()
+    fleet = Fleet.open(str(tmp_path / "f"), passphrase=b"hush")
+    (tmp_path / "a").write_bytes(b"1")
+    publish(fleet, str(tmp_path / "a"), product="app", version="1", channel="c", now=NOW, options=FAST)
+    assert b"ENCRYPTED" in (tmp_path / "f" / "keys" / "product-app.pem").read_bytes()
+    assert "hush" not in repr(fleet)
+    for passphrase in (None, b"wrong"):
+        with pytest.raises(TrustError, match="EDGESWARM_PASSPHRASE"):
+            refresh(Fleet.open(str(tmp_path / "f"), passphrase=passphrase), now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('name = "a"\norigin = "o"\nextra = 1', "extra"),
+        ('name = "a"', "origin"),
+        ('name = "a/b"\norigin = "o"', "a/b"),
+        ('name = "a"\norigin = "o"\n[expiry_days]\nroot = "x"', "expiry_days.root"),
+        ('name = "a"\norigin = "o"\n[expiry_days]\nleaf = 1', "expiry_days"),
+        ("name = ", "fleet.toml"),
+    ],
+)
+def test_a_wrong_fleet_file_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "fleet.toml").write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        Fleet.open(str(tmp_path))
+
+
+def test_a_folder_that_is_no_fleet_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="edgeswarm init"):
+        Fleet.open(str(tmp_path))
+
+
+def test_refresh_signs_the_timestamp_and_later_the_snapshot(world: World) -> None:
+    world.publish(b"1", "1")
+    report = refresh(world.fleet, now=world.now + timedelta(days=1))
+    assert report.files == ("metadata/timestamp.json",)
+    assert report.metadata_bytes == len((world.origin / "metadata" / "timestamp.json").read_bytes())
+    report = refresh(world.fleet, now=world.now + timedelta(days=60))
+    assert report.files == ("metadata/3.snapshot.json", "metadata/timestamp.json")
+    assert report.as_dict()["expiries"]["timestamp"] == "2027-03-01T01:00:00Z"
+
+
+def test_refresh_cures_what_has_expired(world: World) -> None:
+    world.now += timedelta(days=200)
+    refresh(world.fleet, now=world.now)
+    world.publish(b"1", "1")
+    assert world.catalogue().channel("app", "stable").version == "1"
+
+
+def test_an_origin_of_another_fleet_is_refused(tmp_path: Path, world: World) -> None:
+    other = init_fleet(str(tmp_path / "other"), name="other", now=NOW)
+    (tmp_path / "a").write_bytes(b"1")
+    stranger = Fleet(other.directory, other.name, world.fleet.origin)
+    with pytest.raises(TrustError):
+        publish(stranger, str(tmp_path / "a"), product="app", version="1", channel="c", now=NOW, options=FAST)
+    with pytest.raises(PublishError, match="is it mounted"):
+        refresh(Fleet(other.directory, other.name, str(tmp_path / "nowhere")), now=NOW)
+
+
+def test_a_node_is_enrolled(world: World, tmp_path: Path) -> None:
+    add_site(world.fleet, "harbour")
+    out = tmp_path / "node"
+    options = NodeOptions(
+        role="gateway", compatible="arm64", peers=["192.0.2.1:7651"], multicast=["eth0"], origin="https://example.com/",
+        subscriptions=[
+            Subscription(product="app", channel="stable", target="/opt/app"),
+            Subscription(product="model", channel="beta", target="/opt/m", directory=True),
+            Subscription(product="os", channel="stable"),
+        ],
+    )  # fmt: skip
+    identity = enrol(world.fleet, "harbour", "press-7", str(out), now=NOW, options=options)
+    assert sorted(os.listdir(out)) == sorted([*FILE_NAMES, "edgeswarm.toml"])
+    assert secret_modes(out) == {0o600}
+    assert out.stat().st_mode & 0o777 == 0o700
+    assert Identity.from_files({name: (out / name).read_bytes() for name in FILE_NAMES}) == identity
+    assert (identity.fleet, identity.site, identity.node) == ("acme", "harbour", "press-7")
+    config = load_config(out / "edgeswarm.toml")
+    assert (config.node.role, config.node.compatible, config.node.identity) == ("gateway", "arm64", out)
+    assert (config.lan.peers, config.lan.multicast) == (("192.0.2.1:7651",), ("eth0",))
+    assert config.uplink is not None
+    assert config.uplink.origin == "https://example.com/"
+    kinds = [(entry.product, entry.install and entry.install.kind) for entry in config.subscribe]
+    assert kinds == [("app", "file"), ("model", "directory"), ("os", None)]
+
+
+def test_the_default_configuration_loads(world: World, tmp_path: Path) -> None:
+    add_site(world.fleet, "harbour")
+    enrol(world.fleet, "harbour", "a", str(tmp_path / "a"), now=NOW)
+    config = load_config(tmp_path / "a" / "edgeswarm.toml")
+    assert config.uplink is None
+    assert config.lan.listen == NodeOptions().listen
+
+
+def test_nodes_of_a_site_share_its_key_and_nothing_else(world: World, tmp_path: Path) -> None:
+    add_site(world.fleet, "harbour")
+    add_site(world.fleet, "mine")
+    names = (("harbour", "a"), ("harbour", "b"), ("mine", "a"))
+    a, b, c = (enrol(world.fleet, site, node, str(tmp_path / (site + node)), now=NOW) for site, node in names)
+    assert a.site_key == b.site_key != c.site_key
+    assert len({a.node_id, b.node_id, c.node_id}) == 3
+
+
+def test_enrolment_overwrites_nothing(world: World, tmp_path: Path) -> None:
+    add_site(world.fleet, "harbour")
+    with pytest.raises(ConfigError, match="exists already"):
+        add_site(world.fleet, "harbour")
+    enrol(world.fleet, "harbour", "a", str(tmp_path / "a"), now=NOW)
+    before = (tmp_path / "a" / "node.key").read_bytes()
+    with pytest.raises(ConfigError, match="not empty"):
+        enrol(world.fleet, "harbour", "a", str(tmp_path / "a"), now=NOW)
+    assert (tmp_path / "a" / "node.key").read_bytes() == before
+
+
+@pytest.mark.parametrize(("site", "node"), [("nowhere", "a"), ("../keys", "a"), ("harbour", "a b")])
+def test_bad_sites_and_nodes_are_refused(world: World, tmp_path: Path, site: str, node: str) -> None:
+    add_site(world.fleet, "harbour")
+    with pytest.raises((ConfigError, TrustError)):
+        enrol(world.fleet, site, node, str(tmp_path / "a"), now=NOW)
+    assert not (tmp_path / "a").exists()
