@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cyclopts import App, CycloptsError, Group
+from cyclopts import App, CycloptsError, Group, UnknownCommandError
 
 from .. import __version__
 from . import USAGE_EXIT
@@ -117,6 +117,11 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; return its exit code. Errors of edgeswarm itself are raised, wrong usage is shown."""
     try:
         result = build_app()(list(arguments))
+    except UnknownCommandError as error:
+        # Its own text lists the commands and loads each of them for that.
+        known = ", ".join(dict.fromkeys(verb.words.split()[0] for verb in VERBS))
+        show_error(f"unknown command {' '.join(error.unused_tokens or [])!r}; there are: {known}")
+        return USAGE_EXIT
     except CycloptsError as error:
         show_error(" ".join(str(error).split()))
         return USAGE_EXIT

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -65,19 +62,9 @@ class Logging:
 
     def start(self) -> None:
         """Set the process up to log so."""
-        handler = logging.StreamHandler(sys.stderr)
-        text = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-        handler.setFormatter(_JsonFormatter() if self.log_json else logging.Formatter(text))
-        logger = logging.getLogger("edgeswarm")
-        logger.addHandler(handler)
-        logger.setLevel(self.log_level.upper())
+        from ..node.__main__ import start_logging
 
-
-class _JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        """Return one JSON object."""
-        values = {"time": record.created, "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
-        return json.dumps(values)
+        start_logging(self.log_level, as_json=self.log_json)
 
 
 def read_config(path: Path, changes: Changes | None = None) -> NodeConfig:

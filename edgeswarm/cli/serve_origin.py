@@ -29,7 +29,18 @@ def serve(
     """
     if not os.path.isdir(directory):
         raise ConfigError(f"{directory}: is no folder")
-    trio.run(_serve, os.path.abspath(directory), listen, as_json)
+    try:
+        trio.run(_serve, os.path.abspath(directory), listen, as_json)
+    except* ConfigError as errors:
+        raise _first(errors) from None
+
+
+def _first(errors: BaseExceptionGroup[ConfigError]) -> BaseException:
+    """Return the first error of a group; a nursery wraps even a single one."""
+    found: BaseException = errors
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
 
 
 async def _serve(directory: str, listen: str, as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """The plots of the demo's report: SVG without scripts, and how numbers are written.
 
-Plots give x in percent of their width and y in pixels, so that they stretch to any screen while their text keeps its size; curves lie in
-an inner SVG that is stretched. Classes are styled by the page (`edgeswarm.demo.report`).
+Plots give x in percent of their width and y in pixels, so that they stretch to any screen while their text keeps its size; curves
+lie in an inner SVG that is stretched. Classes are styled by the page (`edgeswarm.demo.report`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,20 @@ from typing import Any, NamedTuple, TypeGuard
 SOURCES = ("local", "peer", "gateway", "origin")
 MANY_DEVICES = 24  # a guess: more rows than this are no longer looked at one by one
 _POINTS = 400  # of one curve: more than a screen can show
-_NARROW_PX, _LETTER_PX = 230, 6.6  # a plot on a phone, and a letter of a label in it: labels must not touch even there
+_NARROW_PX, _LETTER_PX = 230, 6.4  # a plot on a phone, and a letter of a label in it: labels must not touch even there
 _LANE_PX, _LANES = 17, 6
 _UPLINK_PX, _STRIP_PX, _TOGETHER_PX, _BAR_PX = 180, 18, 150, 46
-_LABELS = {"cut": "uplink cut", "healed": "uplink back", "gateway-killed": "gateway killed", "complete": "all done"}
-_VERBS = {"killed": "killed", "restarted": "restarted", "refused": "refused a chunk"}
+_TOGETHER_PERCENT = 4.0  # a guess: incidents of one kind that are nearer than this share of the time are one mark
+# Labels of one incident, where {} is the device, and of several at about one time, where {} is how many.
+_LABELS = {
+    "cut": ("uplink cut", ""),
+    "healed": ("uplink back", ""),
+    "killed": ("{} killed", "{} devices killed"),
+    "restarted": ("{} restarted", "{} devices restarted"),
+    "gateway-killed": ("gateway killed", ""),
+    "refused": ("bad chunk refused", "{} bad chunks refused"),
+    "complete": ("all done", ""),
+}
 
 
 class Scale(NamedTuple):
@@ -41,7 +50,7 @@ def size_text(count: float | None) -> str:
         return "\u2013"
     for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= 0.9995 * scale:
-            return f"{count / scale:.3g} {unit}"
+            return f"{count / scale:#.3g}".rstrip(".") + f" {unit}"
     return f"{count:.0f} B"
 
 
@@ -70,10 +79,8 @@ def count_text(count: int, noun: str) -> str:
 
 
 def _svg(ident: str, title: str, description: str, height: int, body: str) -> str:
-    return (
-        f'<svg width="100%" height="{height}" role="img" aria-labelledby="{ident}-t {ident}-d"><title id="{ident}-t">{escape(title)}</title>'
-        f'<desc id="{ident}-d">{escape(description)}</desc>{body}</svg>'
-    )
+    names = f'<title id="{ident}-t">{escape(title)}</title><desc id="{ident}-d">{escape(description)}</desc>'
+    return f'<svg width="100%" height="{height}" role="img" aria-labelledby="{ident}-t {ident}-d">{names}{body}</svg>'
 
 
 def _text(x: float | str, y: float, text: str, css: str = "") -> str:
@@ -119,13 +126,17 @@ def uplink_plot(result: Mapping[str, Any], samples: Sequence[Mapping[str, Any]],
     curves = _ideal(result["site"], cost, cost / most, scale)
     curves += _curve(points, _UPLINK_PX, "area", fill=True) + _curve(points, _UPLINK_PX, "curve")
     y = top + (1 - cost / most) * _UPLINK_PX
-    body = _grid([(tick / most, size_text(tick)) for tick in _ticks(most, 4)], top, _UPLINK_PX)
+    body = _grid([(tick / most, _tick_text(tick)) for tick in _ticks(most, 4)], top, _UPLINK_PX)
     body += _downs(result, scale, top, _UPLINK_PX) + _stretched(top, _UPLINK_PX, curves)
     body += f'<line class="copy" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>{flags}' + _times(scale, top + _UPLINK_PX)
     described = (
         f"{size_text(samples[-1]['uplink_bytes'])} after {seconds_text(samples[-1]['seconds'])}; one copy is {size_text(cost)}"
     )
     return _svg("course", "Bytes over the uplink over time", described, top + _UPLINK_PX + 30, body)
+
+
+def _tick_text(count: float) -> str:
+    return size_text(count).replace(".00 ", " ").replace(".0 ", " ")
 
 
 def _ideal(site: Mapping[str, Any], cost: int, share: float, scale: Scale) -> str:
@@ -172,7 +183,7 @@ def _strip(
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 10 else f"{name[:6]}\u2026{name[-3:]}"
+    return name if len(name) <= 9 else f"{name[:5]}\u2026{name[-3:]}"
 
 
 def _together(whens: Sequence[float], shares: Sequence[Sequence[float]]) -> str:
@@ -238,7 +249,7 @@ def _grid(lines: Iterable[tuple[float, str]], top: int, height: int) -> str:
 
 def _downs(result: Mapping[str, Any], scale: Scale, top: float, height: int, name: str = "") -> str:
     """Return the times when the uplink was cut, or, with a device's name, when that was down."""
-    begin, end = ("killed", "restarted") if name else ("cut", "healed")
+    begin, end, css = ("killed", "restarted", "off") if name else ("cut", "healed", "down")
     body, since = "", None
     for row in (*result["incidents"], {"kind": end, "seconds": scale.span, "text": f"{name} "}):
         if not is_number(row["seconds"]) or not row["text"].startswith(f"{name} " if name else ""):
@@ -246,7 +257,7 @@ def _downs(result: Mapping[str, Any], scale: Scale, top: float, height: int, nam
         if row["kind"] == begin and since is None:
             since = scale.at(row["seconds"])
         elif row["kind"] == end and since is not None:
-            body, since = body + _rect(since, top, scale.at(row["seconds"]) - since, height, "down"), None
+            body, since = body + _rect(since, top, scale.at(row["seconds"]) - since, height, css), None
     return body
 
 
@@ -257,7 +268,7 @@ def _flags(result: Mapping[str, Any], scale: Scale) -> tuple[int, str]:
     placed: list[tuple[float, int, str, str]] = []
     for x, text in marks:
         width = 100 * (len(text) * _LETTER_PX + 10) / _NARROW_PX
-        left, css = (x, "halo") if x + width < 108 else (x - width, "halo end")
+        left, css = (x, "halo") if x + width < 120 else (x - width, "halo end")
         lane = next((index for index, end in enumerate(ends) if end <= left), len(ends))
         if lane == len(ends) and lane < _LANES:
             ends.append(0.0)
@@ -283,14 +294,14 @@ def _marks(result: Mapping[str, Any], scale: Scale) -> list[tuple[float, str]]:
     marks: list[tuple[float, str]] = []
     last, count = ("", -100.0), 1
     for row in result["incidents"]:
-        kind = row["kind"]
-        if not is_number(row["seconds"]) or kind not in _LABELS.keys() | _VERBS.keys():
+        if not is_number(row["seconds"]) or row["kind"] not in _LABELS:
             continue
         x = scale.at(row["seconds"])
-        if kind in _VERBS and kind == last[0] and x - last[1] < 4:
+        one, many = _LABELS[row["kind"]]
+        if many and row["kind"] == last[0] and x - last[1] < _TOGETHER_PERCENT:
             count += 1
-            marks[-1] = (marks[-1][0], f"{count} devices {_VERBS[kind].replace('a chunk', 'chunks')}")
-            continue
-        count, last = 1, (kind, x)
-        marks.append((x, _LABELS.get(kind) or f"{_short(row['text'].partition(' ')[0])} {_VERBS[kind]}"))
+            marks[-1] = (marks[-1][0], many.format(count))
+        else:
+            count, last = 1, (row["kind"], x)
+            marks.append((x, one.format(_short(row["text"].partition(" ")[0]))))
     return marks

@@ -1,4 +1,4 @@
-"""The page that shows a run: one HTML file without scripts or anything from elsewhere. Drawn from the JSON of docs/reference/bench.md.
+"""The page that shows a run: one HTML file without scripts or anything from elsewhere, from the JSON of docs/reference/bench.md.
 
 Colours are those of Okabe and Ito (jfly.uni-koeln.de/color), which colour-blind people can tell apart.
 """
@@ -38,12 +38,15 @@ _SOURCE_TEXTS = {
 }
 
 _CSS = """
-:root{color-scheme:light dark;--bg:#fff;--card:#f5f7f9;--ink:#1b2127;--soft:#56606b;--line:#d5dbe1;--good:#00694d;--goodbg:#e2f4ed;
+:root{color-scheme:light dark;--bg:#fff;--card:#f5f7f9;--ink:#1b2127;--soft:#56606b;--line:#d5dbe1;--good:#00694d;
+--goodbg:#e2f4ed;
 --bad:#a33a00;--badbg:#fdeae0;--local:#8a939c;--peer:#0072b2;--gateway:#009e73;--origin:#d55e00;--onpeer:#fff;--down:#d55e0033}
 @media(prefers-color-scheme:dark){:root{--bg:#12161a;--card:#1c2228;--ink:#e8ecf0;--soft:#a6b0ba;--line:#38414a;--good:#4fd6ab;
---goodbg:#0d3328;--bad:#ff9d66;--badbg:#43200c;--local:#98a2ac;--peer:#56b4e9;--gateway:#1fb88c;--origin:#ef7d2b;--onpeer:#000;--down:#ef7d2b40}}
+--goodbg:#0d3328;--bad:#ff9d66;--badbg:#43200c;--local:#98a2ac;--peer:#56b4e9;--gateway:#1fb88c;--origin:#ef7d2b;--onpeer:#000;
+--down:#ef7d2b40}}
 *{box-sizing:border-box}
-body{margin:0;background:var(--bg);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",sans-serif}
+body{margin:0;background:var(--bg);color:var(--ink);
+font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",sans-serif}
 main{max-width:960px;margin:0 auto;padding:28px 20px 48px}
 h1{font-size:clamp(1.5rem,4.5vw,2.1rem);line-height:1.2;margin:.3em 0 .4em;text-wrap:balance}
 h2{font-size:1.2rem;margin:2.4em 0 .3em}h3{font-size:.875rem;font-weight:600;margin:1.6em 0 .6em}
@@ -54,27 +57,32 @@ pre{background:var(--card);border:1px solid var(--line);border-radius:8px;paddin
 .name{margin:0;font-weight:600;color:var(--soft);overflow-wrap:anywhere}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(160px,1fr));gap:12px;margin:1.4em 0}
 .tiles div{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 14px}
-.tiles b{display:block;font-size:1.45rem;line-height:1.25;font-variant-numeric:tabular-nums}.tiles span{color:var(--soft);font-size:.875rem}
+.tiles b{display:block;font-size:1.45rem;line-height:1.25;font-variant-numeric:tabular-nums}
+.tiles span{color:var(--soft);font-size:.875rem}
 .verdict{border:1px solid;border-left-width:6px;border-radius:8px;padding:12px 16px}.verdict strong{font-size:1.1rem}
 .verdict.pass{background:var(--goodbg);border-color:var(--good)}.verdict.fail{background:var(--badbg);border-color:var(--bad)}
-.verdict ul{list-style:none;margin:.5em 0 0;padding:0}.verdict li{padding:.2em 0 .2em 4.2em;text-indent:-4.2em;overflow-wrap:anywhere}
-.verdict li *{text-indent:0}.mark{display:inline-block;width:4.2em;font-weight:700}.pass .mark,.good{color:var(--good)}.fail .mark,.bad{color:var(--bad)}
-.verdict li.good .mark{color:var(--good)}.verdict li.bad .mark{color:var(--bad)}.verdict li{color:var(--ink)}
+.verdict ul{list-style:none;margin:.5em 0 0;padding:0}
+.verdict li{padding:.2em 0 .2em 4.2em;text-indent:-4.2em;overflow-wrap:anywhere}
+.mark{display:inline-block;width:4.2em;text-indent:0;font-weight:700}.good .mark{color:var(--good)}.bad .mark{color:var(--bad)}
 figure{margin:1em 0 0}svg{display:block;overflow:visible}svg svg{overflow:hidden}
 .axes{padding:0 58px 0 80px}text{fill:var(--ink);font-size:13px}text.soft{fill:var(--soft);font-size:12px}
 text.mid{text-anchor:middle}text.end{text-anchor:end}text.bold{font-weight:700}text.bad{fill:var(--bad);font-weight:700}
-text.halo{paint-order:stroke;stroke:var(--bg);stroke-width:4px;stroke-linejoin:round;fill:var(--ink);font-size:12px}
-.grid{stroke:var(--line)}.event{stroke:var(--soft);stroke-dasharray:2 3}.down{fill:var(--down)}.track{fill:var(--card)}
+text.halo{paint-order:stroke;stroke:var(--bg);stroke-width:8px;stroke-linejoin:round;fill:var(--ink);font-size:12px}
+.grid{stroke:var(--line)}.event{stroke:var(--soft);stroke-dasharray:2 3}.down{fill:var(--down)}
+.off{fill:var(--origin)}.track{fill:var(--card)}
 .curve{fill:none;stroke:var(--peer);stroke-width:2.5;vector-effect:non-scaling-stroke;stroke-linejoin:round}
 .area{fill:var(--peer);fill-opacity:.16}.strip{fill:var(--peer)}.copy{stroke:var(--origin);stroke-width:2;stroke-dasharray:7 4}
 .ideal{fill:none;stroke:var(--soft);stroke-width:1.5;stroke-dasharray:1 4;stroke-linecap:round;vector-effect:non-scaling-stroke}
 .bar{fill:var(--local)}.bar.this{fill:var(--peer)}
-.local{fill:var(--local)}.peer{fill:var(--peer)}.gateway{fill:var(--gateway)}.origin{fill:var(--origin)}.part{stroke:var(--bg);stroke-width:1px}
+.local{fill:var(--local)}.peer{fill:var(--peer)}.gateway{fill:var(--gateway)}.origin{fill:var(--origin)}
+.part{stroke:var(--bg);stroke-width:1px}
 text.on{fill:#000;font-weight:600;font-size:11px;text-anchor:middle}text.on.onpeer{fill:var(--onpeer)}
 .legend{display:flex;flex-wrap:wrap;gap:4px 20px;margin:.2em 0 .8em;padding:0;list-style:none}
 .legend svg{display:inline-block;vertical-align:-1px;margin-right:7px}
-.scroll{overflow-x:auto;margin-top:.6em}table{border-collapse:collapse;width:100%;font-size:.875rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;color:var(--soft);padding-bottom:.4em}th,td{text-align:left;padding:6px 14px 6px 0;border-bottom:1px solid var(--line);vertical-align:top}
+.scroll{overflow-x:auto;margin-top:.6em}
+table{border-collapse:collapse;width:100%;font-size:.875rem;font-variant-numeric:tabular-nums}
+caption{text-align:left;color:var(--soft);padding-bottom:.4em}
+th,td{text-align:left;padding:6px 14px 6px 0;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600;white-space:nowrap}.num{text-align:right;white-space:nowrap}tfoot th,tfoot td{font-weight:600;border-bottom:0}
 td:last-child,th:last-child{padding-right:0}summary{cursor:pointer;margin-top:.9em;color:var(--soft);font-size:.875rem}
 @media(max-width:600px){main{padding:18px 14px 36px}.axes{padding:0 48px 0 72px}th,td{padding-right:10px}}
@@ -147,16 +155,17 @@ def _top(result: Mapping[str, Any]) -> str:
 def _verdict(result: Mapping[str, Any]) -> str:
     checks = result["checks"]
     passed = all(check["passed"] for check in checks)
-    lines = "".join(
-        f'<li class="{"good" if check["passed"] else "bad"}"><span class="mark">{"\u2713 pass" if check["passed"] else "\u2717 FAIL"}</span>'
-        f"{escape(check['name'])} <span>({escape(check['detail'])})</span></li>"
-        for check in checks
-    )
+    lines = "".join(map(_check, checks))
     failed = sum(not check["passed"] for check in checks)
     text = (
         f"Passed: all {count_text(len(checks), 'check')}" if passed else f"Failed: {failed} of {count_text(len(checks), 'check')}"
     )
     return f'<section class="verdict {"pass" if passed else "fail"}"><strong>{text}</strong><ul>{lines}</ul></section>'
+
+
+def _check(check: Mapping[str, Any]) -> str:
+    css, mark = ("good", "\u2713 pass") if check["passed"] else ("bad", "\u2717 FAIL")
+    return f'<li class="{css}"><span class="mark">{mark}</span>{escape(check["name"])} ({escape(check["detail"])})</li>'
 
 
 def _table(
@@ -187,13 +196,14 @@ def _uplink(result: Mapping[str, Any]) -> str:
     table = _table(
         "Bytes over the uplink", ("Way", "Bytes", "Size"), [(text, f"{count:,}", size_text(count)) for text, count in rows]
     )
-    return (
-        f"<h2>What the uplink carried</h2>\n<figure>{bar_plot(rows, THIS_RUN)}"
-        f"<figcaption>{count_text(result['uplink_requests'], 'request')} passed. {size_text(result['uplink_header_bytes'])} of this run "
-        f"were headers, and {size_text(result['uplink_repeated_bytes'])} passed more than once, after breaks. One copy of the delta is "
-        f"{size_text(result['delta_bytes'])} of content and {size_text(result['metadata_bytes'])} of signed metadata. 1 MB is 10\u2076 bytes."
-        f"</figcaption></figure>\n{_details('As a table', table)}"
+    note = (
+        f"{count_text(result['uplink_requests'], 'request')} passed. {size_text(result['uplink_header_bytes'])} of this run were "
+        f"headers, and {size_text(result['uplink_repeated_bytes'])} passed more than once, after breaks. One copy of the delta is "
+        f"{size_text(result['delta_bytes'])} of content and {size_text(result['metadata_bytes'])} of signed metadata. "
+        "1 MB is 10\u2076 bytes."
     )
+    plot = f"<figure>{bar_plot(rows, THIS_RUN)}<figcaption>{note}</figcaption></figure>"
+    return f"<h2>What the uplink carried</h2>\n{plot}\n{_details('As a table', table)}"
 
 
 def _course(result: Mapping[str, Any]) -> str:
@@ -206,7 +216,8 @@ def _course(result: Mapping[str, Any]) -> str:
         ('<path class="curve" d="M0 6H18"/>', "over the uplink"),
         ('<line class="copy" x1="0" x2="18" y1="6" y2="6"/>', f"one copy of the delta: {size_text(cost)}"),
         ('<path class="ideal" d="M0 6H18"/>', "the uplink at full speed, without breaks"),
-        ('<rect class="down" width="18" height="12"/>', "uplink cut, or device down"),
+        ('<rect class="down" width="18" height="12"/>', "uplink cut"),
+        ('<rect class="off" width="18" height="12"/>', "device down"),
     ]
     plot = uplink_plot(result, samples, cost, scale)
     return (
@@ -252,8 +263,8 @@ def _by_source(result: Mapping[str, Any]) -> str:
     total = ", ".join(f"{source} {size_text(result['bytes_by_source'].get(source, 0))}" for source in SOURCES)
     plot = f'<figure class="axes">{source_plot(bars)}</figure>' if bars else ""
     return (
-        f'<h2>Where the bytes came from</h2>\n{key}\n{plot}<p class="note">{what}, in bytes of the unpacked release, since it was last '
-        f"started. All devices together: {total}.</p>\n{_device_table(devices, many=many)}"
+        f'<h2>Where the bytes came from</h2>\n{key}\n{plot}<p class="note">{what}, in bytes of the unpacked release, since its '
+        f"last start. All devices together: {total}.</p>\n{_device_table(devices, many=many)}"
     )
 
 
@@ -286,21 +297,29 @@ def _device_table(devices: Sequence[Mapping[str, Any]], *, many: bool) -> str:
 
 def _processes(result: Mapping[str, Any]) -> str:
     nodes = result["nodes"]
-    total = sum(node["cpu_s"] for node in nodes)
-    if len(nodes) > MANY_DEVICES:
-        roles = sorted({node["role"] for node in nodes})
-        groups = [(role, [node for node in nodes if node["role"] == role]) for role in roles]
-        heads = ("Role", "Processes", "CPU, median", "CPU, most", "Peak memory, median", "Peak memory, most")
-        rows = [
-            (role, str(len(group)), *_spread(group, "cpu_s", cpu_text), *_spread(group, "peak_rss_bytes", size_text))
-            for role, group in groups
-        ]
-        table = _table("CPU time and peak memory by role", heads, rows)
-    else:
-        rows = [(node["name"], node["role"], cpu_text(node["cpu_s"]), size_text(node["peak_rss_bytes"])) for node in nodes]
-        foot = ("Together", "", cpu_text(total), size_text(sum(node["peak_rss_bytes"] for node in nodes)))
-        table = _table("CPU time and peak memory of each process", ("Process", "Role", "CPU time", "Peak memory"), rows, 2, foot)
+    table = _roles_table(nodes) if len(nodes) > MANY_DEVICES + 2 else _nodes_table(nodes)
     return f"<h2>What the processes used</h2>\n{table}"
+
+
+def _nodes_table(nodes: Sequence[Mapping[str, Any]]) -> str:
+    rows = [(node["name"], node["role"], cpu_text(node["cpu_s"]), size_text(node["peak_rss_bytes"])) for node in nodes]
+    foot = (
+        "Together",
+        "",
+        cpu_text(sum(node["cpu_s"] for node in nodes)),
+        size_text(sum(node["peak_rss_bytes"] for node in nodes)),
+    )
+    return _table("CPU time and peak memory of each process", ("Process", "Role", "CPU time", "Peak memory"), rows, 2, foot)
+
+
+def _roles_table(nodes: Sequence[Mapping[str, Any]]) -> str:
+    groups = [(role, [node for node in nodes if node["role"] == role]) for role in sorted({node["role"] for node in nodes})]
+    rows = [
+        (role, str(len(group)), *_spread(group, "cpu_s", cpu_text), *_spread(group, "peak_rss_bytes", size_text))
+        for role, group in groups
+    ]
+    heads = ("Role", "Processes", "CPU, median", "CPU, most", "Peak memory, median", "Peak memory, most")
+    return _table("CPU time and peak memory by role", heads, rows)
 
 
 def _spread(nodes: Sequence[Mapping[str, Any]], key: str, text: Callable[[float], str]) -> tuple[str, str]:
@@ -320,11 +339,24 @@ def _incidents(result: Mapping[str, Any]) -> str:
     return f"<h2>What happened</h2>\n{_table('Incidents, in order', ('After', 'Kind', 'What'), shown, 3)}{more}"
 
 
+def _demo_command(inputs: Mapping[str, Any], site: Mapping[str, Any]) -> list[str]:
+    """Return the command line of the demo that has these conditions; what is its default is left out."""
+    rate, killed = f"{site.get('uplink_bits_per_second', 2e6) / 1e6:g}mbit", bool(site.get("gateway_killed"))
+    options = [
+        (inputs["product"] == "demo", ["--old", str(inputs["old"]), "--new", str(inputs["new"])]),
+        (site.get("devices", 8) != 8, ["--devices", str(site.get("devices"))]),
+        (rate != "2mbit", ["--uplink", rate]),
+        (killed, ["--kill-gateway"]),
+        (site.get("empty", 0) > 0, ["--half-empty"]),
+        (site.get("own_uplinks", 0) != int(killed), ["--own-uplinks", str(site.get("own_uplinks"))]),
+        (site.get("level", 12) != 12, ["--level", str(site.get("level"))]),
+    ]
+    return ["edgeswarm", "demo", *(word for wanted, words in options if wanted for word in words)]
+
+
 def _reproduce(result: Mapping[str, Any]) -> str:
     inputs, site = result["inputs"], result["site"]
-    words = result.get("command") or ["edgeswarm", "demo"]
-    if not result.get("command") and inputs["product"] == "demo":
-        words = [*words, "--old", inputs["old"], "--new", inputs["new"]]
+    words = result.get("command") or _demo_command(inputs, site)
     release = f"{inputs['product']} {inputs['old_version']} \u2192 {inputs['new_version']}"
     rows = [
         (
@@ -337,12 +369,11 @@ def _reproduce(result: Mapping[str, Any]) -> str:
         ),
         (
             "Uplinks",
-            f"{site.get('uplinks', 1)} of {site.get('uplink_bits_per_second', 0) / 1e6:g} Mbit/s in each direction, shaped on loopback",
+            f"{site.get('uplinks', 1)}, {site.get('uplink_bits_per_second', 0) / 1e6:g} Mbit/s in each direction, on loopback",
         ),
         ("Malicious peer", "yes, it sends wrong chunks" if site.get("bad_peer") else "no"),
     ]
     table = _table("Conditions of this run", ("What", "Value"), rows, 2)
-    return (
-        "<h2>How to reproduce this</h2>\n<p>On Linux, without root; only loopback is used:</p>\n"
-        f"<pre><code>{escape('pip install ' + shlex.quote('edgeswarm[all]'))}\n{escape(shlex.join(map(str, words)))}</code></pre>\n{table}"
-    )
+    commands = f"pip install {shlex.quote('edgeswarm[all]')}\n{shlex.join(map(str, words))}"
+    text = "<h2>How to reproduce this</h2>\n<p>On Linux, without root; only loopback is used:</p>"
+    return f"{text}\n<pre><code>{escape(commands)}</code></pre>\n{table}"

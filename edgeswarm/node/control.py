@@ -92,7 +92,7 @@ async def ask(state: Path, verb: str, **arguments: Any) -> dict[str, Any]:
     """Ask a running node.
 
     Raises:
-        FetchError: No node runs with this state folder.
+        FetchError: No node runs with this state folder, or it ended before it answered.
         RemoteProtocolError: Its answer is not understood.
     """
     path = control_path(state)
@@ -100,9 +100,12 @@ async def ask(state: Path, verb: str, **arguments: Any) -> dict[str, Any]:
         stream = await trio.open_unix_socket(str(path))
     except OSError as error:
         raise FetchError(f"no node runs with state folder {state}: {error}", temporary=False) from error
-    async with stream:
-        await stream.send_all(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
-        line = await _read_line(stream)
+    try:
+        async with stream:
+            await stream.send_all(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
+            line = await _read_line(stream)
+    except trio.BrokenResourceError as error:
+        raise FetchError(f"the node with state folder {state} ended before it answered") from error
     try:
         answer = json.loads(line)
     except ValueError as error:

@@ -28,7 +28,10 @@ class Place(NamedTuple):
 
 
 class PackFile:
-    """A pack that is being written, in a temporary file; it gets its name, the digest of all its bytes, at the end."""
+    """A pack that is being written; it gets its name, the digest of all its bytes, at the end.
+
+    Until then it is a temporary file, where TMPDIR says: as large as what is new in a release, encoded.
+    """
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="edgeswarm-pack-")  # noqa: SIM115  # closed by `close`

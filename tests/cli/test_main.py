@@ -116,6 +116,8 @@ def test_the_passphrase_comes_from_the_environment(
         (["refresh", "--fleet", "/nowhere"], "edgeswarm init"),
         (["enrol", "s", "n", "/nowhere/x", "--subscribe", "app"], "PRODUCT@CHANNEL"),
         (["serve-origin", "/nowhere"], "no folder"),
+        (["serve-origin", "/", "--listen", "nonsense"], "nonsense"),
+        (["serve-origin", "/", "--listen", "192.0.2.1:1"], "cannot listen"),
     ],
 )
 def test_wrong_usage_is_one_line_and_2(capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
