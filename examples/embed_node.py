@@ -1,6 +1,6 @@
 """A device agent of your own: follow a channel, show where each byte comes from, use the bytes.
 
-    python examples/embed_node.py press-8/edgeswarm.toml app stable
+python examples/embed_node.py press-8/edgeswarm.toml app stable
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ async def fetch_newest(config: edgeswarm.NodeConfig, product: str, channel_name:
 
 async def use(node: edgeswarm.Node, fetch: edgeswarm.Fetch) -> None:
     """Read the verified stream of the release, in a thread: it comes from the store, and is checked again as it is read."""
-    assert fetch.manifest is not None  # a fetch that ended well knows its manifest
+    if fetch.manifest is None:
+        raise edgeswarm.FetchError("the fetch ended without a manifest")
     read = node.open_stream(fetch.manifest)
     first = await trio.to_thread.run_sync(read, 0, min(16, fetch.release.size))
     print(f"  starts with {first.hex()}")

@@ -1,6 +1,6 @@
 """Publish from Python: make a fleet if there is none, publish, and say what the update costs one site.
 
-    python examples/publish_release.py fleet build/app app 1.4.2 stable
+python examples/publish_release.py fleet build/app app 1.4.2 stable
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ import edgeswarm
 def main(arguments: list[str]) -> int:
     directory, path, product, version, channel = arguments
     now = datetime.now(UTC)
-    if Path(directory).exists():
-        fleet = edgeswarm.Fleet.open(directory)
-    else:
-        fleet = edgeswarm.init_fleet(directory, name="acme", now=now)
+    is_new = not Path(directory).exists()
+    fleet = edgeswarm.init_fleet(directory, name="acme", now=now) if is_new else edgeswarm.Fleet.open(directory)
     options = edgeswarm.PublishOptions(delta_from=5)
     report = edgeswarm.publish_release(fleet, path, product=product, version=version, channel=channel, now=now, options=options)
     print(f"{product} {report.version} is sequence {report.sequence} of {channel}")

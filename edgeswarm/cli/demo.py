@@ -79,7 +79,7 @@ def _run(inputs: Inputs, spec: SiteSpec, scenario: Scenario, keep: Path | None) 
         raise ConfigError(f"--keep {keep}: is there already")
     folder = Path(tempfile.mkdtemp(prefix="edgeswarm-demo-"))
     try:
-        with LiveView(Console(), spec.devices, 0) as view:
+        with LiveView(Console(), spec.devices) as view:
             run = partial(run_scenario, folder, inputs, spec, scenario, view.tell, view.watch, view.stage)
             return trio.run(run).as_dict()
     finally:

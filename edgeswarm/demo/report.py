@@ -29,6 +29,7 @@ from .charts import (
 )
 
 THIS_RUN = "this run"
+_SHORT_LETTERS = 12
 _ROWS = 40  # of one table: more are not read
 _SOURCE_TEXTS = {
     "local": "local: it was here already",
@@ -85,7 +86,8 @@ caption{text-align:left;color:var(--soft);padding-bottom:.4em}
 th,td{text-align:left;padding:6px 14px 6px 0;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600;white-space:nowrap}.num{text-align:right;white-space:nowrap}tfoot th,tfoot td{font-weight:600;border-bottom:0}
 td:last-child,th:last-child{padding-right:0}summary{cursor:pointer;margin-top:.9em;color:var(--soft);font-size:.875rem}
-@media(max-width:600px){main{padding:18px 14px 36px}.axes{padding:0 48px 0 72px}th,td{padding-right:10px}}
+@media(max-width:600px){main{padding:18px 14px 36px}.axes{padding:0 48px 0 72px}th,td{padding-right:10px}
+th,thead .num{white-space:normal}.short{white-space:nowrap!important}}
 @media print{body{font-size:12px}h2{break-after:avoid}figure,table{break-inside:avoid}}
 """
 
@@ -177,7 +179,8 @@ def _table(
 
     def line(cells: Sequence[str]) -> str:
         first, *others = (f"{how}>{escape(text)}" for how, text in zip(css, cells, strict=True))
-        return f'<tr><th scope="row" {first}</th>' + "".join(f"<td {other}</td>" for other in others) + "</tr>"
+        short = 'class="short"' if len(cells[0]) <= _SHORT_LETTERS else ""  # a time keeps its unit beside it
+        return f'<tr><th scope="row" {short}{first}</th>' + "".join(f"<td {other}</td>" for other in others) + "</tr>"
 
     end = f"<tfoot>{line(foot)}</tfoot>" if foot else ""
     body = "".join(map(line, rows))

@@ -138,8 +138,8 @@ def _print_next(console: Console, report_path: str | PathLike[str], json_path: s
 class LiveView:
     """Shows a run while it goes on; `stage`, `tell` and `watch` are the callbacks of `run_scenario`.
 
-    On a terminal two bars that are drawn again and again, with the incidents above them; elsewhere plain lines, of progress one every
-    two seconds of the run. Not thread-safe; used as a context manager.
+    On a terminal two bars that are drawn again and again, with the incidents above them; elsewhere plain lines, one of
+    progress every two seconds of the run. Not thread-safe; used as a context manager.
     """
 
     def __init__(self, console: Console, devices: int, cost: int = 0, *, size: int = 0) -> None:

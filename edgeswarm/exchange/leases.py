@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .events import Peer
-from .rendezvous import rank_of
+from .rendezvous import rank_of, ranking
 
 TAKEOVER_SECONDS = 0.75
 """Wait per rank before an unclaimed span of another node is taken: a guess, far above the time to hear a claim on a LAN."""
@@ -51,6 +51,11 @@ class Leases:
         """Return the rank of a node (this one if None) for a span, among this node and all uplinks."""
         key = self.key + span.to_bytes(4, "big")
         return rank_of(node or self.own, key, [self.own, *self.uplinks])
+
+    def heir(self, span: int) -> Peer | None:
+        """Return the neighbour that would take a span of this node over, or None if no other has an uplink."""
+        key = self.key + span.to_bytes(4, "big")
+        return next(iter(ranking(key, self.uplinks)), None)
 
     def heard(self, peer: Peer, span: int, progress: int, now: float) -> bool:
         """Note a neighbour's claim; return whether this node must give up its own claim on the span."""

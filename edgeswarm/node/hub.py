@@ -11,7 +11,7 @@ from ..content.digest import Digest
 from ..content.manifest import Manifest
 from ..errors import ChunkMissingError, RemoteProtocolError, StoreError
 from ..exchange import PeerClaims, PeerDropped, PeerHas, PeerJoined, PeerLeft, PeerReleases, PeerUplink, UplinkUsable
-from ..wire.messages import Claim, Drop, Have, Message, News, Peers, Release
+from ..wire.messages import MAX_PARTIAL_BYTES, Claim, Drop, Have, Message, News, Partial, Peers, Release
 from .config import split_address
 from .links import Links
 from .metadata import Metadata
@@ -34,10 +34,12 @@ class Hub:
         metadata: Verified files that peers may have.
         news: Returns what this node tells of itself at the moment.
         on_news: Called with a peer that came or told news.
+        on_partial: Called with what a peer shares of a piece that arrives over its uplink.
     """
 
     def __init__(
-        self, store: ChunkStore, metadata: Metadata, news: Callable[[], News], on_news: Callable[[Peer], None]
+        self, store: ChunkStore, metadata: Metadata, news: Callable[[], News], on_news: Callable[[Peer], None],
+        on_partial: Callable[[Partial], None]
     ) -> None:  # fmt: skip
         self.transfers: dict[Digest, Transfer] = {}
         self.held: dict[Digest, Manifest] = {}
@@ -46,6 +48,7 @@ class Hub:
         self._metadata = metadata
         self._news = news
         self._on_news = on_news
+        self._on_partial = on_partial
         # Above every number of an earlier run: claims of before a restart must look old.
         self._sequence = time.time_ns()
 
@@ -90,6 +93,13 @@ class Hub:
         """See `Neighbours.release`."""
         self._sequence += 1
         self.post_all(Release(manifest=manifest, span=span, sequence=self._sequence, reason="done"))
+
+    def partial(self, peer: bytes, pack: Digest, offset: int, at: int, data: bytes) -> None:
+        """See `Neighbours.partial`."""
+        known = self.links.peers.get(peer)
+        for start in range(0, len(data) if known is not None else 0, MAX_PARTIAL_BYTES):
+            part = data[start : start + MAX_PARTIAL_BYTES]
+            self.links.peers[peer].post(Partial(pack=pack, offset=offset, at=at + start, data=part))
 
     def blame(self, peer: bytes, reason: str) -> None:
         """See `Neighbours.blame`."""
@@ -164,6 +174,8 @@ class Hub:
             self._on_news(peer)
             for transfer in list(self.transfers.values()):
                 transfer.feed(PeerUplink(peer.id, message.uplink))
+        elif isinstance(message, Partial):
+            self._on_partial(message)
         elif isinstance(message, Peers):
             for address in message.addresses:
                 self.links.suggest(address)

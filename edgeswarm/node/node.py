@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..errors import ConfigError, EdgeswarmError, FetchError, TrustError
 from ..exchange import TransferConfig
 from ..trust.bundle import Identity
 from ..trust.catalogue import Channel, Release
-from ..wire.messages import Hello, News
+from ..wire.messages import Hello, News, Partial
 from .artifacts import StoredStream, load_stored_manifest
 from .config import NodeConfig
 from .fetch import Fetch, Fetcher
@@ -30,6 +31,7 @@ from .links import Links
 from .metadata import Metadata
 from .newsroom import Newsroom
 from .objects import Objects
+from .partials import Partials
 from .threads import in_thread
 from .uplink import Uplink
 
@@ -61,6 +63,7 @@ class Node:
         transport: Callable[[Node], Transport],
         dice: Random,
         clock: Callable[[], datetime],
+        partials: Path | None = None,
     ) -> None:
         self.config = config
         self.store = store
@@ -74,9 +77,11 @@ class Node:
         poll_seconds = 0.0
         if origin is not None and config.uplink is not None:
             poll_seconds = config.uplink.poll_seconds
-            self.uplink = Uplink(origin, retry_seconds=config.uplink.retry_seconds, dice=dice, on_change=self._on_uplink)
+            self.uplink = Uplink(
+                origin, Partials(partials), retry_seconds=config.uplink.retry_seconds, dice=dice, on_change=self._on_uplink
+            )
         self.news = Newsroom(self.metadata, self.uplink, poll_seconds, self.own.key, dice)
-        self._hub = Hub(store, self.metadata, self._news, self.news.consider)
+        self._hub = Hub(store, self.metadata, self._news, self.news.consider, self._on_partial)
         self.links = Links(transport(self), self._hub, self._hello, self.own.key, config.lan.max_links, dice, self._hub.on_peer)
         self._hub.links = self.news.links = self.links
         objects = Objects(store, self.links, self.uplink, self.own.key)
@@ -121,6 +126,10 @@ class Node:
         self._hub.post_all(self._news())
         for notify in self.on_metadata:
             notify(self.metadata.version)
+
+    def _on_partial(self, part: Partial) -> None:
+        if self.uplink is not None:
+            self.uplink.take_partial(part.pack, part.offset, part.at, part.data)
 
     def _on_uplink(self, usable: bool) -> None:
         self._hub.on_uplink(usable)

@@ -27,6 +27,7 @@ from ..wire.messages import (
     Miss,
     News,
     ObjectData,
+    Partial,
     Peers,
     Ping,
     Pong,
@@ -121,7 +122,7 @@ class Peer:
             GetObject: self._on_get_object, ObjectData: self._on_object, Want: self._on_want, ChunkData: self._on_chunk,
             Miss: self._on_miss, Cancel: self._on_cancel, Have: self._on_have, News: self._on_news,
             Ping: lambda _host, ping: self.post(Pong(nonce=ping.nonce)), Pong: lambda _host, _pong: None,
-            Bye: lambda _host, _bye: None, **dict.fromkeys((Drop, Claim, Release, Peers), self._pass_on),
+            Bye: lambda _host, _bye: None, **dict.fromkeys((Drop, Claim, Release, Peers, Partial), self._pass_on),
         }  # fmt: skip
 
     @property

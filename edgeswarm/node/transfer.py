@@ -67,6 +67,9 @@ class Neighbours(Protocol):
     def release(self, manifest: Digest, span: int) -> None:
         """Tell all peers that this node no longer fetches a span."""
 
+    def partial(self, peer: bytes, pack: Digest, offset: int, at: int, data: bytes) -> None:
+        """Share bytes of a piece that is arriving over the uplink with the peer that would go on."""
+
     def blame(self, peer: bytes, reason: str) -> None:
         """Note that a peer sent a wrong chunk: its link is closed and it is not used again."""
 
@@ -127,6 +130,7 @@ class Transfer:
         self._wake_at = math.inf
         self._wake = trio.Event()
         self._to_announce: list[int] = []
+        self._fresh = trio.Event()
         self._spans: dict[int, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
         self._changed = trio.Event()
@@ -240,6 +244,7 @@ class Transfer:
         self.meter.by_source[LOCAL] += sum(self.manifest.sizes[chunk] for chunk in twins)
         self.feed(ChunkHere(here))
         self._to_announce += twins
+        self._fresh.set()
         self._tell_changed()
 
     def _tell_changed(self) -> None:
@@ -247,9 +252,12 @@ class Transfer:
         self._changed = trio.Event()
 
     async def _announce(self) -> None:
+        """Announce the first new chunk at once, and what comes within the next moments together."""
         while True:
-            await trio.sleep(_HAVE_SECONDS)
+            await self._fresh.wait()
+            self._fresh = trio.Event()
             await self._flush_announcements()
+            await trio.sleep(_HAVE_SECONDS)
 
     async def _flush_announcements(self) -> None:
         """Tell each neighbour of the new chunks that it lacks."""
@@ -315,7 +323,7 @@ class Transfer:
         send, receive = trio.open_memory_channel[tuple[Piece, bytes]](_DECODE_AHEAD)
         total = 0
 
-        def on_bytes(_piece: Piece, count: int) -> None:
+        def on_bytes(count: int) -> None:
             nonlocal total
             total += count
             self.meter.uplink_bytes += count
@@ -324,10 +332,15 @@ class Transfer:
         async def on_piece(piece: Piece, data: bytes) -> None:
             await send.send((piece, data))
 
+        def on_partial(piece: Piece, at: int, data: bytes) -> None:
+            heir = self._machine.leases.heir(span)
+            if heir is not None:
+                self._neighbours.partial(heir, read.pack, piece.offset, at, data)
+
         async with plain_nursery() as nursery:
             nursery.start_soon(self._decode_all, read.index, receive)
             with send:
-                await self._uplink.read_pack(read, on_bytes, on_piece)
+                await self._uplink.read_pack(read, on_bytes, on_piece, on_partial)
 
     async def _decode_all(self, index: PackIndex, pieces: trio.MemoryReceiveChannel[tuple[Piece, bytes]]) -> None:
         async for piece, data in pieces:
@@ -338,6 +351,8 @@ class Transfer:
                 self._refused[piece.first] = None
                 continue
             await self._keep([_Arrived(piece.first + i, part, ORIGIN) for i, part in enumerate(plain)])
+            if self._uplink is not None:
+                self._uplink.kept(index.packs[piece.pack], piece.offset)
 
     def _decode(self, index: PackIndex, piece: Piece, data: bytes) -> list[bytes]:
         """Decode one piece and check every chunk that it makes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from random import Random
 
 import trio
@@ -15,25 +14,12 @@ from ..content.digest import Digest, check_digest
 from ..content.index import Piece, pack_name
 from ..content.plan import PackRead
 from ..errors import ContentError, FetchError
+from .partials import Partials
 
 _log = logging.getLogger("edgeswarm.uplink")
 _FIRST_RETRY_SECONDS = 0.5
-# Partial pieces of broken reads that are kept for their continuation; a piece has at most 4 MiB, nearly all have under 64 KiB.
-_MOST_PARTIAL_BYTES = 8 * 1024 * 1024
-
-
-@dataclass(slots=True)
-class _Partial:
-    parts: dict[tuple[Digest, int], bytes] = field(default_factory=dict)
-
-    def take(self, pack: Digest, offset: int) -> bytes:
-        return self.parts.pop((pack, offset), b"")
-
-    def keep(self, pack: Digest, offset: int, data: bytes) -> None:
-        if data:
-            self.parts[pack, offset] = data
-        while sum(map(len, self.parts.values())) > _MOST_PARTIAL_BYTES:
-            self.parts.pop(next(iter(self.parts)))
+# Kept and shared with a neighbour in steps of this size: what dies with this node is at most that, and what was on its way.
+_SHARE_BYTES = 8 * 1024
 
 
 class Uplink:
@@ -43,13 +29,16 @@ class Uplink:
     that is the probe. `on_change` is called with the new state whenever it changes.
     """
 
-    def __init__(self, origin: OriginReader, *, retry_seconds: float, dice: Random, on_change: Callable[[bool], None]) -> None:
+    def __init__(
+        self, origin: OriginReader, partials: Partials, *, retry_seconds: float, dice: Random, on_change: Callable[[bool], None]
+    ) -> None:
         self._origin = origin
         self._retry_seconds = retry_seconds
         self._dice = dice
         self._on_change = on_change
         self._failures = 0
-        self._partial = _Partial()
+        self._partial = partials
+        self._trusts_partials = True
         self.usable = True
         self.retry_at = -1.0
         self.last_error = ""
@@ -88,40 +77,67 @@ class Uplink:
         return bytes(buffer)
 
     async def read_pack(
-        self, read: PackRead, on_bytes: Callable[[Piece, int], None], on_piece: Callable[[Piece, bytes], Awaitable[None]]
+        self,
+        read: PackRead,
+        on_bytes: Callable[[int], None],
+        on_piece: Callable[[Piece, bytes], Awaitable[None]],
+        on_partial: Callable[[Piece, int, bytes], None],
     ) -> None:
         """Read the pieces of one ranged read as they arrive.
 
-        What had come of a piece when an earlier read broke off is not read again: at most the bytes on their way are lost.
+        What had come of a piece when an earlier read broke off, here or at a neighbour that shared it, is not read again: at most
+        the bytes on their way are lost.
 
         Args:
             read: What to read.
-            on_bytes: Called with the piece that is arriving and the number of bytes that just came.
+            on_bytes: Called with the number of bytes that just came.
             on_piece: Awaited with each piece and all its bytes, in order.
+            on_partial: Called with a piece of which only a part has come, where in the piece the new bytes start, and them.
 
         Raises:
             FetchError: The link broke.
-            ContentError: A piece does not have the digest that its index names: the uplink brings wrong bytes.
+            ContentError: A piece does not have the digest that its index names: the uplink, or who shared its beginning, is wrong.
         """
         waiting = deque(read.pieces)
-        buffer = bytearray(self._partial.take(read.pack, read.offset))
-        start = read.offset + len(buffer)
+        buffer = bytearray(self._partial.take(read.pack, read.offset)[: read.pieces[0].length])
+        start, end, shared = read.offset + len(buffer), read.offset + read.length, 0
         try:
-            async with self._origin.stream(pack_name(read.pack), offset=start, length=read.offset + read.length - start) as blocks:
+            while waiting and len(buffer) >= waiting[0].length:
+                await on_piece(waiting[0], self._cut(waiting.popleft(), buffer))
+            if start == end:
+                return
+            async with self._origin.stream(pack_name(read.pack), offset=start, length=end - start) as blocks:
                 async for block in blocks:
                     self._worked()
                     self.bytes_read += len(block)
-                    on_bytes(waiting[0], len(block))
+                    on_bytes(len(block))
                     buffer += block
                     while waiting and len(buffer) >= waiting[0].length:
                         piece = waiting.popleft()
-                        await on_piece(piece, self._cut(piece, buffer))
+                        data = self._cut(piece, buffer)
+                        if shared:
+                            self._partial.save(read.pack, piece.offset, shared, data[shared:])
+                        await on_piece(piece, data)
+                        shared = 0
+                    if waiting and len(buffer) - shared >= _SHARE_BYTES:
+                        self._partial.save(read.pack, waiting[0].offset, shared, bytes(buffer[shared:]))
+                        on_partial(waiting[0], shared, bytes(buffer[shared:]))
+                        shared = len(buffer)
         except FetchError as error:
             self._failed(error)
             raise
         finally:
             if waiting:
                 self._partial.keep(read.pack, waiting[0].offset, bytes(buffer))
+
+    def kept(self, pack: Digest, offset: int) -> None:
+        """Note that what a piece makes is durable, so that its bytes need not be."""
+        self._partial.remove(pack, offset)
+
+    def take_partial(self, pack: Digest, offset: int, at: int, data: bytes) -> None:
+        """Keep what a neighbour shares of a piece that is arriving there, in case this node has to go on with it."""
+        if self._trusts_partials:
+            self._partial.append(pack, offset, at, data)
 
     def _cut(self, piece: Piece, buffer: bytearray) -> bytes:
         data = bytes(buffer[: piece.length])
@@ -136,7 +152,12 @@ class Uplink:
         return data
 
     def failed(self, error: Exception) -> None:
-        """Note that what came over the uplink was wrong, although the link works."""
+        """Note that what came over the uplink was wrong, although the link works.
+
+        It may have been begun with what a neighbour shared; nobody can tell who lied, so nothing shared is taken from then on.
+        """
+        self._trusts_partials = False
+        self._partial.clear()
         self._failed(error)
 
     def _worked(self) -> None:

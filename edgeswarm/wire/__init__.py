@@ -25,6 +25,7 @@ from .messages import (
     Miss,
     News,
     ObjectData,
+    Partial,
     Peers,
     Ping,
     Pong,
@@ -38,7 +39,8 @@ __all__ = [
     "CODINGS", "CONTROL_BODY_BYTES", "DATA_BODY_BYTES", "MAX_OBJECT_BYTES", "MAX_PINGS", "MAX_REQUESTS", "MAX_WANTED_CHUNKS",
     "MESSAGES", "NEED_DATA", "OBJECT_KINDS", "OBJECT_PART_BYTES", "OLDEST_PROTOCOL", "PROTOCOL", "ROLES", "Bye", "Cancel",
     "ChunkData", "Claim", "Closed", "Drop", "Event", "Form", "Frame", "FrameReader", "GetObject", "Have", "Hello", "Incompatible",
-    "Message", "Miss", "News", "ObjectData", "Pause", "Peers", "Ping", "Pong", "Release", "Requests", "Session", "State", "Want",
+    "Message", "Miss", "News",
+    "ObjectData", "Partial", "Pause", "Peers", "Ping", "Pong", "Release", "Requests", "Session", "State", "Want",
     "common_version", "count_indices", "decode_flags", "decode_indices", "decode_message", "encode_flags", "encode_frame",
     "encode_indices", "encode_message", "split_flags",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ import msgpack
 
 from ..errors import LocalProtocolError, RemoteProtocolError
 from .frames import CONTROL_BODY_BYTES, encode_frame
-from .messages import CODINGS, MESSAGES, ChunkData, Have, Hello, Message, ObjectData, Peers, Want
+from .messages import CODINGS, MESSAGES, ChunkData, Have, Hello, Message, ObjectData, Partial, Peers, Want
 
 _OBJECT = struct.Struct(">IBB")
 _CHUNK = struct.Struct(">IIB")
@@ -23,7 +23,7 @@ _FLAGS = (False, True)
 
 # Only sets of chunks and lists of addresses are long. What is parsed before it is checked stays small: an array costs 28 times its
 # bytes in memory.
-_LONG_BODY_BYTES = {Have.TYPE: CONTROL_BODY_BYTES, Want.TYPE: 32 * 1024, Peers.TYPE: 20 * 1024}
+_LONG_BODY_BYTES = {Have.TYPE: CONTROL_BODY_BYTES, Want.TYPE: 32 * 1024, Peers.TYPE: 20 * 1024, Partial.TYPE: 33 * 1024}
 _SHORT_BODY_BYTES = 4096
 _MAX_ARRAY = 64
 

@@ -10,6 +10,7 @@ from .control import OLDEST_PROTOCOL, PROTOCOL, ROLES, Bye, Claim, Hello, Messag
 from .transfer import (
     CODINGS,
     MAX_OBJECT_BYTES,
+    MAX_PARTIAL_BYTES,
     MAX_WANTED_CHUNKS,
     OBJECT_KINDS,
     OBJECT_PART_BYTES,
@@ -20,12 +21,14 @@ from .transfer import (
     Have,
     Miss,
     ObjectData,
+    Partial,
     Want,
 )
 
 __all__ = [
     "CODINGS",
     "MAX_OBJECT_BYTES",
+    "MAX_PARTIAL_BYTES",
     "MAX_WANTED_CHUNKS",
     "MESSAGES",
     "OBJECT_KINDS",
@@ -45,6 +48,7 @@ __all__ = [
     "Miss",
     "News",
     "ObjectData",
+    "Partial",
     "Peers",
     "Ping",
     "Pong",
@@ -54,5 +58,6 @@ __all__ = [
 
 MESSAGES: tuple[type[Message], ...] = (
     Hello, Bye, Ping, Pong, News, GetObject, ObjectData, Have, Drop, Want, ChunkData, Miss, Cancel, Claim, Release, Peers,
+    Partial,
 )  # fmt: skip
 """All messages, in the order of their numbers."""

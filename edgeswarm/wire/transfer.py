@@ -1,4 +1,4 @@
-"""Messages that move objects and chunks: GET_OBJECT, OBJECT, HAVE, DROP, WANT, CHUNK, MISS, CANCEL."""
+"""Messages that move objects and chunks: GET_OBJECT, OBJECT, HAVE, DROP, WANT, CHUNK, MISS, CANCEL, PARTIAL."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from ..content.chunking import MAX_CHUNK_BYTES
 from ..content.digest import Digest, short
+from ..content.index import PIECE_MAX_BYTES
 from ..content.manifest import MAX_CHUNKS
 from ..errors import LocalProtocolError, RemoteProtocolError
 from .checks import Buffer, check_choice, check_data, check_digest, check_digest_name, check_flag, check_name, check_number
@@ -24,7 +25,11 @@ MAX_OBJECT_BYTES = 16 * 1024 * 1024
 OBJECT_PART_BYTES = 256 * 1024
 """Most data in one OBJECT frame."""
 
+MAX_PARTIAL_BYTES = 32 * 1024
+"""Most data in one PARTIAL: two reads of a slow uplink."""
+
 _MAX_U32 = 2**32 - 1
+_MAX_OFFSET = 2**48
 # 4096 indices below 2**26: at most 5 bytes a run, however they are scattered.
 _MAX_WANT_BYTES = MAX_WANTED_CHUNKS * 5
 
@@ -233,3 +238,29 @@ class Cancel(Message):
 
     def __post_init__(self) -> None:
         check_number(self.request, "CANCEL request", 1, _MAX_U32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partial(Message):
+    """Bytes of a piece that is arriving over the sender's uplink, in case it does not live to receive the rest.
+
+    Not verified by anybody yet: whoever goes on from there checks the whole.
+
+    Attributes:
+        pack: Digest of the pack.
+        offset: Where the piece starts in the pack.
+        at: Where `data` starts in the piece.
+        data: 1 byte to 32 KiB.
+    """
+
+    TYPE: ClassVar[int] = 17
+    pack: Digest
+    offset: int
+    at: int
+    data: bytes
+
+    def __post_init__(self) -> None:
+        check_digest(self.pack, "PARTIAL pack")
+        check_number(self.offset, "PARTIAL offset", 0, _MAX_OFFSET)
+        check_number(self.at, "PARTIAL start", 0, PIECE_MAX_BYTES)
+        check_data(self.data, "PARTIAL data", 1, MAX_PARTIAL_BYTES)

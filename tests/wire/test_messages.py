@@ -29,6 +29,7 @@ from edgeswarm.wire import (
     Miss,
     News,
     ObjectData,
+    Partial,
     Peers,
     Ping,
     Pong,
@@ -60,6 +61,7 @@ EXAMPLES: list[Message] = [
     Claim(manifest=M, span=2, sequence=300, progress=65536),
     Release(manifest=M, span=2, sequence=301, reason="done"),
     Peers(addresses=("192.0.2.7:4440", "[2001:db8::7]:4440")),
+    Partial(pack=M, offset=70_000, at=8192, data=b"bytes"),
 ]
 
 
@@ -74,7 +76,7 @@ def decode(data: bytes) -> Message:
 
 def test_there_is_an_example_of_each_message() -> None:
     assert [type(example) for example in EXAMPLES] == list(MESSAGES)
-    assert [message.TYPE for message in MESSAGES] == list(range(1, 17))
+    assert [message.TYPE for message in MESSAGES] == list(range(1, 18))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda m: type(m).__name__)
@@ -163,6 +165,11 @@ BAD: list[tuple[type[Message], dict[str, Any]]] = [
     (Claim, {"manifest": M, "span": 2**20, "sequence": 1}),
     (Claim, {"manifest": M, "span": 0, "sequence": -1}),
     (Release, {"manifest": M, "span": 0, "sequence": 1, "reason": ""}),
+    (Partial, {"pack": b"x", "offset": 0, "at": 0, "data": b"x"}),
+    (Partial, {"pack": M, "offset": -1, "at": 0, "data": b"x"}),
+    (Partial, {"pack": M, "offset": 0, "at": 2**40, "data": b"x"}),
+    (Partial, {"pack": M, "offset": 0, "at": 0, "data": b""}),
+    (Partial, {"pack": M, "offset": 0, "at": 0, "data": bytes(32 * 1024 + 1)}),
     (Peers, {"addresses": ()}),
     (Peers, {"addresses": ("h:1",) * 65}),
     (Peers, {"addresses": ("",)}),

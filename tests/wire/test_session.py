@@ -30,6 +30,7 @@ from edgeswarm.wire import (
     Miss,
     News,
     ObjectData,
+    Partial,
     Peers,
     Ping,
     Pong,
@@ -89,7 +90,7 @@ SAMPLES: dict[type[Message], Message] = {
         ObjectData(request=2, last=True), Have(manifest=M, chunks=1, form=1, data=b"\0\1", complete=True),
         Drop(manifest=M, index=0), want(3, 0), ChunkData(request=4, index=0, data=b"x"), Miss(request=4, index=1),
         Cancel(request=6), Claim(manifest=M, span=0, sequence=1), Release(manifest=M, span=0, sequence=2, reason="done"),
-        Peers(addresses=("192.0.2.7:4440",)),
+        Peers(addresses=("192.0.2.7:4440",)), Partial(pack=M, offset=0, at=0, data=b"x"),
     )
 }  # fmt: skip
 
