@@ -58,13 +58,16 @@ class Leases:
         return next(iter(ranking(key, self.uplinks)), None)
 
     def heard(self, peer: Peer, span: int, progress: int, now: float) -> bool:
-        """Note a neighbour's claim; return whether this node must give up its own claim on the span."""
+        """Note a neighbour's claim; return whether this node must give up its own claim on the span.
+
+        A claim that has stalled gives way to any other.
+        """
         known = self._claims.get(span)
         if known is None or known.holder == peer:
             moved = now if known is None or progress > known.progress else known.moved
             self._claims[span] = _Claim(peer, progress, moved)
             return False
-        if self.rank(span, known.holder) <= self.rank(span, peer):
+        if now - known.moved < STALL_SECONDS and self.rank(span, known.holder) <= self.rank(span, peer):
             return False
         self._claims[span] = _Claim(peer, progress, now)
         return known.holder == self.own

@@ -65,7 +65,7 @@ class TransferConfig:
         settle_seconds: How long neighbours may take to say what they have before the uplink is used.
         turn_seconds: How long a node waits, per doubling, for those before it to have a fresh chunk. A guess: 64 KiB take 50 ms at
             10 Mbit/s.
-        stall_seconds: A neighbour that was asked and sent nothing for this long is asked no more until it sends again.
+        stall_seconds: A neighbour that was asked and sent nothing for this long is not waited for, and not asked for as long again.
     """
 
     window_chunks: int = 32
@@ -116,8 +116,9 @@ class TransferMachine:
         self._heard: dict[Peer, float] = {}
         self._told: dict[Peer, None] = {}
         self._fresh_since: dict[int, float] = {}
+        self._rested: dict[Peer, float] = {}
         self._fetching: dict[int, None] = {}
-        self._idle_since: float | None = None
+        self._free_since: dict[int, float] = {}
         self._said_complete = False
         self._handlers: dict[type, Callable[[Any, float], list[Effect]]] = {
             PeerJoined: self._on_joined, PeerLeft: self._on_left, PeerUplink: self._on_peer_uplink, PeerHas: self._on_has,
@@ -153,7 +154,7 @@ class TransferMachine:
     def _on_left(self, event: PeerLeft, now: float) -> list[Effect]:
         for chunk in [chunk for chunk, peer in self._asked.items() if peer == event.peer]:
             del self._asked[chunk]
-        for table in (self._open, self._heard, self._told):
+        for table in (self._open, self._heard, self._told, self._rested):
             table.pop(event.peer, None)
         self.availability.remove_peer(event.peer)
         self.leases.remove(event.peer)
@@ -181,8 +182,9 @@ class TransferMachine:
         return self._on_failed(ChunkFailed(event.peer, [event.chunk]), now)
 
     def _on_claims(self, event: PeerClaims, now: float) -> list[Effect]:
-        if event.peer in self._open and self.leases.heard(event.peer, event.span, event.progress, now):
-            self._fetching.pop(event.span, None)
+        known = event.peer in self._open and 0 <= event.span * self.config.span_chunks < self.availability.chunks
+        if known and self.leases.heard(event.peer, event.span, event.progress, now):
+            # It stays among the fetches until `SpanEnded`: it could be begun anew before the old one has ended.
             return [CancelSpan(event.span), Release(event.span)]
         return []
 
@@ -222,11 +224,12 @@ class TransferMachine:
     def _ask_all(self, now: float) -> list[Effect]:
         """Fill the windows, least complete neighbour first."""
         self._line = sorted([self._own, *self._told])
+        self._give_up_stalled(now)
         peers = sorted(self._open, key=lambda peer: (self.availability.held_by(peer), peer))
         effects: list[Effect] = []
         for peer in peers:
             room = self.config.window_chunks - self._open[peer]
-            if room <= 0 or self._stalled(peer, now):
+            if room <= 0 or now < self._rested.get(peer, now):
                 continue
             chosen = self._choose(peer, room, now)
             if chosen:
@@ -237,8 +240,12 @@ class TransferMachine:
                 effects.append(AskPeer(peer, tuple(chosen)))
         return effects
 
-    def _stalled(self, peer: Peer, now: float) -> bool:
-        return bool(self._open[peer]) and now - self._heard[peer] >= self.config.stall_seconds
+    def _give_up_stalled(self, now: float) -> None:
+        """Leave neighbours alone for a while that were asked and sent nothing; others may have what was asked of them."""
+        for peer in [peer for peer, count in self._open.items() if count]:
+            if now - self._heard[peer] >= self.config.stall_seconds:
+                self._rested[peer] = now + self.config.stall_seconds
+                self._on_failed(ChunkFailed(peer, [chunk for chunk, asked in self._asked.items() if asked == peer]), now)
 
     def _choose(self, peer: Peer, room: int, now: float) -> list[int]:
         """Return up to `room` chunks to ask of a neighbour, rarest first, ties by dice."""
@@ -285,12 +292,14 @@ class TransferMachine:
     def _use_uplink(self, now: float) -> list[Effect]:
         room = self.config.spans_at_once - len(self._fetching)
         if not (self._uplink and self._may_use_uplink) or room <= 0 or not self._settled(now):
+            self._free_since.clear()
             return []
         free = {
             s: c for s, c in self._spans_to_fetch().items() if s not in self._fetching and not self.leases.held_by_other(s, now)
         }
         mine = [span for span in free if self.leases.rank(span) == 0]
-        self._idle_since = None if mine else (now if self._idle_since is None else self._idle_since)
+        # Counted from when this node has nothing of its own and the span nobody: else all would take what a dead node leaves.
+        self._free_since = {} if mine else {span: self._free_since.get(span, now) for span in free}
         effects: list[Effect] = []
         for span in (mine or self._to_take_over(free, now))[:room]:
             self.leases.claim(span, now)
@@ -300,9 +309,8 @@ class TransferMachine:
 
     def _to_take_over(self, free: dict[int, list[int]], now: float) -> list[int]:
         """Return the spans of others that have stayed unclaimed for longer than this node's rank makes it wait."""
-        idle = now - (self._idle_since if self._idle_since is not None else now)
         # From the back: their owners work from the front.
-        return [span for span in reversed(free) if idle >= self.leases.rank(span) * TAKEOVER_SECONDS]
+        return [span for span in reversed(free) if now - self._free_since[span] >= self.leases.rank(span) * TAKEOVER_SECONDS]
 
     def _next_wake(self, now: float) -> float:
         """Return when something may change without an event: turns while chunks are on offer, takeovers and stalls otherwise."""

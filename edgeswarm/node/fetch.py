@@ -207,7 +207,7 @@ class Fetcher:
         base = await in_thread(partial(load_stored_manifest, self._store, digest))
         if base is not None and await self._whole(base):
             return base
-        if not any(peer.has_manifest(digest) for peer in self._links.peers.values()):
+        if not any(digest in peer.holdings for peer in self._links.peers.values()):
             return None
         _log.info("base %s is not here: asking the neighbours for it", short(digest))
         with trio.move_on_after(_BASE_STALL_SECONDS) as scope:

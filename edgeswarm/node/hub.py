@@ -97,9 +97,10 @@ class Hub:
     def partial(self, peer: bytes, pack: Digest, offset: int, at: int, data: bytes) -> None:
         """See `Neighbours.partial`."""
         known = self.links.peers.get(peer)
-        for start in range(0, len(data) if known is not None else 0, MAX_PARTIAL_BYTES):
-            part = data[start : start + MAX_PARTIAL_BYTES]
-            self.links.peers[peer].post(Partial(pack=pack, offset=offset, at=at + start, data=part))
+        if known is None or known.busy:
+            return
+        for start in range(0, len(data), MAX_PARTIAL_BYTES):
+            known.post(Partial(pack=pack, offset=offset, at=at + start, data=data[start : start + MAX_PARTIAL_BYTES]))
 
     def blame(self, peer: bytes, reason: str) -> None:
         """See `Neighbours.blame`."""
@@ -107,23 +108,34 @@ class Hub:
 
     def on_transfer(self, transfer: Transfer, running: bool) -> None:
         """Join a transfer that starts with all peers: they hear what is here, and the transfer what they have."""
+        name = transfer.manifest.digest
         if not running:
-            self.transfers.pop(transfer.manifest.digest, None)
+            if self.transfers.get(name) is transfer:
+                del self.transfers[name]
+            if transfer.progress.complete:  # at once: peers that hear no for a chunk do not ask again
+                self.held[name] = transfer.manifest
             return
-        self.transfers[transfer.manifest.digest] = transfer
+        self.transfers[name] = transfer
         for peer in list(self.links.peers.values()):
             self._join(transfer, peer)
 
     def _join(self, transfer: Transfer, peer: Peer) -> None:
         _post_have(peer, transfer.manifest.digest, transfer.here, len(transfer.manifest), replace=True)
+        self._repeat_claims(transfer, peer)
         transfer.feed(PeerJoined(peer.id, peer.uplink))
-        if peer.has_manifest(transfer.manifest.digest):
+        if transfer.manifest.digest in peer.holdings:
             try:
-                chunks = peer.chunks_of(transfer.manifest.digest, len(transfer.manifest))
+                chunks = peer.holdings.chunks(transfer.manifest.digest, len(transfer.manifest))
             except RemoteProtocolError as error:
                 self.links.ban(peer.id, str(error))
             else:
                 transfer.feed(PeerHas(peer.id, chunks))
+
+    def _repeat_claims(self, transfer: Transfer, peer: Peer) -> None:
+        """Tell a peer that joins which spans are on their way here, or it would fetch them over an uplink of its own."""
+        for span in transfer.claims:
+            self._sequence += 1
+            peer.post(Claim(manifest=transfer.manifest.digest, span=span, sequence=self._sequence))
 
     # What peers need (`Host`).
 
@@ -164,12 +176,14 @@ class Hub:
     def on_no_chunks(self, peer: Peer, manifest: Digest, chunks: Sequence[int]) -> None:
         """See `Host.on_no_chunks`."""
         transfer = self.transfers.get(manifest)
-        if transfer is not None:
+        if transfer is not None and self._is_current(peer):
             for chunk in chunks:
                 transfer.feed(PeerDropped(peer.id, chunk))
 
     def on_message(self, peer: Peer, message: Message) -> None:
         """See `Host.on_message`."""
+        if not self._is_current(peer):
+            return
         if isinstance(message, News):
             self._on_news(peer)
             for transfer in list(self.transfers.values()):
@@ -182,6 +196,10 @@ class Hub:
         else:
             self._on_transfer_message(peer, message)
 
+    def _is_current(self, peer: Peer) -> bool:
+        """Tell if this is the link to its node: one that was replaced must not speak for the one in its place."""
+        return self.links.peers.get(peer.id) is peer
+
     def _on_transfer_message(self, peer: Peer, message: Message) -> None:
         transfer = self.transfers.get(getattr(message, "manifest", b""))
         if transfer is None:
@@ -189,6 +207,8 @@ class Hub:
         match message:
             case Have():
                 flags = message.flags(len(transfer.manifest))
+                if message.complete:
+                    self._repeat_claims(transfer, peer)
                 transfer.feed(PeerHas(peer.id, [index for index, held in enumerate(flags) if held]))
             case Drop(index=index):
                 transfer.feed(PeerDropped(peer.id, index))

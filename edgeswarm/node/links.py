@@ -13,7 +13,7 @@ from typing import Any
 import trio
 
 from ..abc import Link, Transport
-from ..errors import EdgeswarmError, FetchError, RemoteProtocolError, TrustError
+from ..errors import EdgeswarmError, RemoteProtocolError, TrustError
 from ..wire.messages import Hello
 from .peer import Host, Peer, greet
 
@@ -165,6 +165,8 @@ class Links:
                 raise TrustError(f"shut out: {reason}")
             if link.peer.key == self._own:
                 raise TrustError("that is this node itself")
+            if connected and link.peer.key in self.peers:
+                return False  # it has several addresses: this one would only take the place of a link that works
             peer = await greet(link, self._hello(), connected=connected)
             if not self._admit(peer):
                 await peer.say_goodbye("duplicate" if peer.id in self.peers else "busy", "there is a link already, or too many")
@@ -190,15 +192,15 @@ class Links:
     async def _serve(self, peer: Peer) -> None:
         self.peers[peer.id] = peer
         _log.info("link with %s (%s)", peer.name, peer.identity.address)
-        self._on_change(peer, True)
         reason = "cancelled"
         try:
+            self._on_change(peer, True)
             reason = await peer.run(self._host)
         except RemoteProtocolError as error:
             reason = str(error)
             self._refuse(f"{peer.name}: {error}")
             _log.warning("%s broke the protocol: %s", peer.name, error)
-        except FetchError as error:
+        except EdgeswarmError as error:
             reason = str(error)
         finally:
             _log.info("link with %s ended: %s", peer.name, reason)

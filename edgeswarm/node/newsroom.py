@@ -111,6 +111,13 @@ class Newsroom:
                     await trio.sleep(_ASK_PAUSE_SECONDS * 2**attempt)
         finally:
             self._asking.pop(peer.id, None)
+            self._consider_others(peer)
+
+    def _consider_others(self, asked: Peer) -> None:
+        """Go on with the other links: one to the same node may have come in place of the one that was asked."""
+        for peer in list(self.links.peers.values()) if self.links is not None else ():
+            if peer is not asked:
+                self.consider(peer)
 
     async def _ask_once(self, peer: Peer) -> None:
         async def answer(want: Want) -> bytes | None:

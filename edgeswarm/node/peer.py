@@ -14,6 +14,7 @@ from ..abc import Link
 from ..content.digest import Digest
 from ..errors import FetchError, RemoteProtocolError
 from ..wire.messages import (
+    MAX_WANTED_CHUNKS,
     OBJECT_PART_BYTES,
     Bye,
     Cancel,
@@ -34,15 +35,16 @@ from ..wire.messages import (
     Release,
     Want,
 )
-from ..wire.session import NEED_DATA, Closed, Session
+from ..wire.session import NEED_DATA, Closed, Incompatible, Session
+from .holdings import Holdings
 from .tasks import plain_nursery
 
 _log = logging.getLogger("edgeswarm.peer")
 # The session allows 64 open requests; a few are left for objects.
 _MOST_WANTS = 56
+_MOST_OBJECTS = 8
 _MOST_QUEUED = 20_000
-_MOST_MANIFESTS = 64
-_MERGE_AFTER = 16
+_MOST_QUEUED_BYTES = 8 * 1024 * 1024  # a guess: bitmaps for a swarm of many large releases, and partial pieces
 _SERVE_BATCH_CHUNKS = 16  # a thread hop costs 116 us: one per MiB at the average size
 PING_SECONDS = 2.0
 """A quiet peer is asked this often whether it is there: a guess between SWARM's two seconds and a busy device's pauses."""
@@ -74,6 +76,7 @@ class Host(Protocol):
 class _ObjectRequest:
     parts: list[bytes] = field(default_factory=list)
     found: bool = True
+    lost: bool = False
     done: trio.Event = field(default_factory=trio.Event)
 
 
@@ -94,6 +97,7 @@ class Peer:
         timestamp_version: The metadata that it holds, as it said last.
         received_bytes: Chunk bytes that it sent.
         sent_bytes: Chunk bytes that were sent to it.
+        holdings: What it said that it has.
     """
 
     def __init__(self, link: Link, session: Session, hello: Hello, *, connected: bool) -> None:
@@ -107,13 +111,15 @@ class Peer:
         self._session = session
         self._sending = trio.Lock()
         self._outbox: deque[Message] = deque()
+        self._outbox_bytes = 0
+        self._object_slots = trio.Semaphore(_MOST_OBJECTS)
         self._outbox_filled = trio.Event()
         self._jobs: deque[_Job] = deque()
         self._jobs_filled = trio.Event()
         self._objects: dict[int, _ObjectRequest] = {}
         self._wants: dict[int, tuple[Digest, dict[int, None]]] = {}
         self._unsent: dict[Digest, list[int]] = {}
-        self._have: dict[Digest, list[Have]] = {}
+        self.holdings = Holdings()
         self._heard = trio.current_time()
         self._scope = trio.CancelScope()
         self._nonce = 0
@@ -122,7 +128,7 @@ class Peer:
             GetObject: self._on_get_object, ObjectData: self._on_object, Want: self._on_want, ChunkData: self._on_chunk,
             Miss: self._on_miss, Cancel: self._on_cancel, Have: self._on_have, News: self._on_news,
             Ping: lambda _host, ping: self.post(Pong(nonce=ping.nonce)), Pong: lambda _host, _pong: None,
-            Bye: lambda _host, _bye: None, **dict.fromkeys((Drop, Claim, Release, Peers, Partial), self._pass_on),
+            **dict.fromkeys((Drop, Claim, Release, Peers, Partial), self._pass_on),
         }  # fmt: skip
 
     @property
@@ -137,11 +143,17 @@ class Peer:
 
     def post(self, message: Message) -> None:
         """Queue a control message; a peer that does not read is given up rather than waited for."""
-        if len(self._outbox) >= _MOST_QUEUED:
+        if len(self._outbox) >= _MOST_QUEUED or self._outbox_bytes > _MOST_QUEUED_BYTES:
             self.close()
             return
         self._outbox.append(message)
+        self._outbox_bytes += _weight(message)
         self._outbox_filled.set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the peer reads slower than it is told things; what is only a hint is better left out then."""
+        return self._outbox_bytes > _MOST_QUEUED_BYTES // 16
 
     def close(self) -> None:
         """Give up the link."""
@@ -154,30 +166,21 @@ class Peer:
 
     async def get_object(self, kind: str, name: str, limit: int) -> bytes | None:
         """Return a small object that the peer has, or None; `FetchError` if the link ends first."""
-        if self.closed.is_set():
-            raise FetchError(f"the link to {self.name} has ended")
-        request = self._session.new_request()
-        waiting = self._objects[request] = _ObjectRequest()
-        self.post(GetObject(request=request, kind=kind, name=name, limit=limit))
-        try:
-            await waiting.done.wait()
-        finally:
-            self._objects.pop(request, None)
-        if self.closed.is_set() and not waiting.parts:
+        async with self._object_slots:
+            if self.closed.is_set():
+                raise FetchError(f"the link to {self.name} has ended")
+            request = self._session.new_request()
+            waiting = self._objects[request] = _ObjectRequest()
+            self.post(GetObject(request=request, kind=kind, name=name, limit=limit))
+            try:
+                await waiting.done.wait()
+            finally:
+                del self._objects[request]
+                if not waiting.done.is_set():
+                    self.post(Cancel(request=request))
+        if waiting.lost:
             raise FetchError(f"the link to {self.name} ended before {name} came")
         return b"".join(waiting.parts) if waiting.found else None
-
-    def has_manifest(self, manifest: Digest) -> bool:
-        """Tell if the peer said that it has chunks of a manifest."""
-        return manifest in self._have
-
-    def chunks_of(self, manifest: Digest, count: int) -> list[int]:
-        """Return the chunks of a manifest that the peer said it has; `RemoteProtocolError` if it counts them differently."""
-        flags = bytearray(count)
-        for message in self._have.get(manifest, []):
-            for index, held in enumerate(message.flags(count)):
-                flags[index] |= held
-        return [index for index, held in enumerate(flags) if held]
 
     async def run(self, host: Host) -> str:
         """Serve the link until it ends, is given up, or the peer breaks the protocol; return why.
@@ -203,7 +206,7 @@ class Peer:
     def _end(self, host: Host) -> None:
         self.closed.set()
         for waiting in self._objects.values():
-            waiting.found = False
+            waiting.lost = not waiting.done.is_set()
             waiting.done.set()
         lost = [(manifest, list(chunks)) for manifest, chunks in self._wants.values()] + list(self._unsent.items())
         self._wants.clear()
@@ -228,8 +231,10 @@ class Peer:
                 data = await self._link.receive()
                 self._heard = trio.current_time()
                 self._session.receive_data(data)
+            elif isinstance(event, Bye):
+                return f"closed by the peer: {event.reason or event.code}"
             elif isinstance(event, Closed):
-                return f"closed by the peer: {event.bye.reason or event.bye.code}" if event.bye else "the link broke"
+                return "the link broke"
             else:
                 self._handlers[type(event)](host, event)
 
@@ -241,17 +246,7 @@ class Peer:
         host.on_message(self, message)
 
     def _on_have(self, host: Host, message: Have) -> None:
-        if message.manifest not in self._have and len(self._have) >= _MOST_MANIFESTS:
-            self._have.pop(next(iter(self._have)))
-        said = self._have.setdefault(message.manifest, [])
-        if message.complete:
-            said.clear()
-        said.append(message)
-        if len(said) > _MERGE_AFTER:
-            flags = bytearray(message.chunks)
-            for index in self.chunks_of(message.manifest, message.chunks):
-                flags[index] = 1
-            said[:] = Have.announce(manifest=message.manifest, flags=flags, complete=True)
+        self.holdings.add(message)
         host.on_message(self, message)
 
     def _on_get_object(self, _host: Host, message: GetObject) -> None:
@@ -302,9 +297,15 @@ class Peer:
 
     def _send_wants(self) -> None:
         """Send what is wanted as far as the session takes more requests."""
-        while self._unsent and len(self._wants) < _MOST_WANTS:
-            manifest, chunks = next(iter(self._unsent.items()))
-            del self._unsent[manifest]
+        room = MAX_WANTED_CHUNKS - sum(len(waiting) for _, waiting in self._wants.values())
+        while self._unsent and len(self._wants) < _MOST_WANTS and room:
+            manifest, unsent = next(iter(self._unsent.items()))
+            chunks, rest = unsent[:room], unsent[room:]
+            if rest:
+                self._unsent[manifest] = rest
+            else:
+                del self._unsent[manifest]
+            room -= len(chunks)
             request = self._session.new_request()
             self._wants[request] = (manifest, dict.fromkeys(chunks))
             self.post(Want.ask(request=request, manifest=manifest, indices=chunks))
@@ -326,7 +327,14 @@ class Peer:
             await self._outbox_filled.wait()
             self._outbox_filled = trio.Event()
             while self._outbox:
-                await self._send(self._outbox.popleft())
+                message = self._outbox.popleft()
+                self._outbox_bytes -= _weight(message)
+                if not isinstance(message, Cancel) or self._is_open(message.request):
+                    await self._send(message)
+
+    def _is_open(self, request: int) -> bool:
+        """Tell if a request, of either side, still waits for answers: the last may have been sent while its CANCEL was queued."""
+        return self._session.asked.is_open(request) or self._session.owed.is_open(request)
 
     async def _watch(self) -> None:
         """Ping a quiet peer and give it up when it stays quiet."""
@@ -378,6 +386,10 @@ class Peer:
                 self.sent_bytes += len(data or b"")
 
 
+def _weight(message: Message) -> int:
+    return len(getattr(message, "data", b""))
+
+
 def _chunk_answer(request: int, chunk: int, data: bytes | None) -> ChunkData | Miss:
     return Miss(request=request, index=chunk) if data is None else ChunkData(request=request, index=chunk, data=data)
 
@@ -397,8 +409,11 @@ async def greet(link: Link, hello: Hello, *, connected: bool) -> Peer:
                 event = session.next_event()
                 if isinstance(event, Hello):
                     return Peer(link, session, event, connected=connected)
-                if event is not NEED_DATA:
-                    raise RemoteProtocolError(f"{link.peer.node} greeted with {event}")
+                if isinstance(event, Incompatible):
+                    await link.send(session.send(event.answer))
+                    raise RemoteProtocolError(f"{link.peer.node}: {event.answer.reason}")
+                if isinstance(event, Bye | Closed):
+                    raise FetchError(f"{link.peer.node} closed the link instead of greeting: {event}")
                 session.receive_data(await link.receive())
     except trio.TooSlowError as error:
         raise FetchError(f"{link.peer.node} sent no greeting within {HELLO_SECONDS:.0f} s") from error

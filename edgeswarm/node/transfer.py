@@ -145,6 +145,11 @@ class Transfer:
         """Indices of the chunks that are here, ascending."""
         return self._machine.availability.here()
 
+    @property
+    def claims(self) -> list[int]:
+        """Spans that this node fetches over its uplink."""
+        return self._machine.leases.own_spans()
+
     async def changed(self) -> None:
         """Wait until the progress has changed."""
         await self._changed.wait()
@@ -163,7 +168,7 @@ class Transfer:
             nursery.start_soon(self._announce)
             self.feed(UplinkUsable(self._uplink is not None and self._uplink.usable))
             await self.done.wait()
-            await self._flush_announcements()
+            self._flush_announcements()
             nursery.cancel_scope.cancel()
 
     def feed(self, event: Event) -> None:
@@ -198,6 +203,7 @@ class Transfer:
                 self._start_span(span, chunks)
             case CancelSpan(span=span):
                 if span in self._spans:
+                    _log.info("span %d of %s is left to a peer", span, short(self.manifest.digest))
                     self._spans[span].cancel()
             case Claim(span=span, progress=progress):
                 self._neighbours.claim(name, span, progress)
@@ -256,10 +262,10 @@ class Transfer:
         while True:
             await self._fresh.wait()
             self._fresh = trio.Event()
-            await self._flush_announcements()
+            self._flush_announcements()
             await trio.sleep(_HAVE_SECONDS)
 
-    async def _flush_announcements(self) -> None:
+    def _flush_announcements(self) -> None:
         """Tell each neighbour of the new chunks that it lacks."""
         chunks, self._to_announce = sorted(self._to_announce), []
         availability = self._machine.availability
@@ -267,12 +273,12 @@ class Transfer:
             lacking = [chunk for chunk in chunks if not availability.has(peer, chunk)]
             if lacking:
                 self._neighbours.have(peer, self.manifest.digest, lacking, len(self.manifest))
-        await trio.lowlevel.checkpoint()
 
     # The uplink.
 
     def _start_span(self, span: int, chunks: tuple[int, ...]) -> None:
         assert self._nursery is not None  # noqa: S101  # effects come from `feed`, which `run` calls first
+        _log.info("span %d of %s: %d chunks over the uplink", span, short(self.manifest.digest), len(chunks))
         self._spans[span] = trio.CancelScope()
         self._nursery.start_soon(self._fetch_span, span, chunks, self._spans[span])
 
@@ -291,6 +297,7 @@ class Transfer:
             self._uplink.failed(error)  # wait before asking again: it would bring the same bytes
         finally:
             self._spans.pop(span, None)
+            self._flush_announcements()  # before the release of the span: or others would fetch what is here
             self.feed(SpanEnded(span))
 
     async def _fetch_chunks(self, span: int, chunks: Sequence[int]) -> None:

@@ -1,6 +1,6 @@
 """The tables of docs/reference that are made from the code.
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`. `python tests/docs/tables.py` writes them all anew; a test compares.
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`. `python tests/docs/tables.py` makes all anew; a test compares.
 """
 
 from __future__ import annotations

@@ -1,0 +1,57 @@
+"""What one peer said that it has, kept for transfers that start later; bounded, whatever the peer says."""
+
+from __future__ import annotations
+
+import itertools
+
+from ..content.digest import Digest
+from ..wire.messages import Have
+
+_MOST_MANIFESTS = 64
+_MOST_BYTES = 1024 * 1024  # encoded: 64 manifests of 130,000 chunks each, 8 GB a release
+_MERGE_AFTER = 16
+
+
+class Holdings:
+    """Chunks by manifest, as the messages that announced them. The manifest that was heard of longest ago makes room."""
+
+    def __init__(self) -> None:
+        self._said: dict[Digest, list[Have]] = {}
+
+    def __contains__(self, manifest: Digest) -> bool:
+        return manifest in self._said
+
+    def add(self, message: Have) -> None:
+        """Take what the peer says; `RemoteProtocolError` if it counts a manifest's chunks in two ways."""
+        said = self._said[message.manifest] = self._said.pop(message.manifest, [])
+        if message.complete:
+            said.clear()
+        said.append(message)
+        if len(said) > _MERGE_AFTER:
+            flags = self._flags(message.manifest, message.chunks)
+            said[:] = Have.announce(manifest=message.manifest, flags=flags, complete=True)
+        while len(self._said) > _MOST_MANIFESTS or (len(self._said) > 1 and self.size > _MOST_BYTES):
+            del self._said[next(iter(self._said))]
+
+    @property
+    def size(self) -> int:
+        """Encoded bytes that are kept."""
+        return sum(len(have.data) for said in self._said.values() for have in said)
+
+    def chunks(self, manifest: Digest, count: int) -> list[int]:
+        """Return the chunks of a manifest that the peer has, ascending.
+
+        Args:
+            manifest: Digest of the manifest root.
+            count: Number of its chunks, as verified here.
+
+        Raises:
+            RemoteProtocolError: The peer named another number.
+        """
+        return list(itertools.compress(range(count), self._flags(manifest, count)))
+
+    def _flags(self, manifest: Digest, count: int) -> bytes:
+        flags = 0  # a number: the fastest way to join sets of which a hostile peer says that they have millions of chunks
+        for message in self._said.get(manifest, []):
+            flags |= int.from_bytes(message.flags(count), "little")
+        return flags.to_bytes(count, "little")
