@@ -10,7 +10,6 @@ Times are seconds on the caller's monotonic clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .events import Peer
@@ -111,8 +110,3 @@ class Leases:
     def own_spans(self) -> list[int]:
         """Return the spans that this node holds."""
         return [span for span, claim in self._claims.items() if claim.holder == self.own]
-
-    def next_expiry(self, spans: Iterable[int]) -> float | None:
-        """Return when the first of the others' claims on these spans is void without progress, or None."""
-        times = [self._claims[s].moved + STALL_SECONDS for s in spans if s in self._claims and self._claims[s].holder != self.own]
-        return min(times, default=None)

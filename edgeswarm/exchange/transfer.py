@@ -17,6 +17,8 @@ Times are seconds on the caller's monotonic clock. Nothing here depends on itera
 from __future__ import annotations
 
 import itertools
+import math
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -115,7 +117,7 @@ class TransferMachine:
         self._open: dict[Peer, int] = {}
         self._heard: dict[Peer, float] = {}
         self._told: dict[Peer, None] = {}
-        self._fresh_since: dict[int, float] = {}
+        self._fresh_since = array("d", [math.inf]) * chunks  # when a neighbour first said that it has the chunk
         self._rested: dict[Peer, float] = {}
         self._fetching: dict[int, None] = {}
         self._free_since: dict[int, float] = {}
@@ -153,7 +155,7 @@ class TransferMachine:
 
     def _on_left(self, event: PeerLeft, now: float) -> list[Effect]:
         for chunk in [chunk for chunk, peer in self._asked.items() if peer == event.peer]:
-            del self._asked[chunk]
+            self._unask(chunk)
         for table in (self._open, self._heard, self._told, self._rested):
             table.pop(event.peer, None)
         self.availability.remove_peer(event.peer)
@@ -174,7 +176,7 @@ class TransferMachine:
         self.availability.peer_has(event.peer, event.chunks)
         for chunk in event.chunks:
             if 0 <= chunk < self.availability.chunks and not self.availability.is_here(chunk):
-                self._fresh_since.setdefault(chunk, now)
+                self._fresh_since[chunk] = min(self._fresh_since[chunk], now)
         return []
 
     def _on_dropped(self, event: PeerDropped, now: float) -> list[Effect]:
@@ -194,7 +196,6 @@ class TransferMachine:
 
     def _on_here(self, event: ChunkHere, now: float) -> list[Effect]:
         for chunk in self.availability.add_here(event.chunks):
-            self._fresh_since.pop(chunk, None)
             peer = self._asked.pop(chunk, None)
             if peer is not None:
                 self._open[peer] -= 1
@@ -204,7 +205,7 @@ class TransferMachine:
     def _on_failed(self, event: ChunkFailed, _now: float) -> list[Effect]:
         for chunk in event.chunks:
             if self._asked.get(chunk) == event.peer:
-                del self._asked[chunk]
+                self._unask(chunk)
                 self._open[event.peer] -= 1
         return []
 
@@ -218,6 +219,10 @@ class TransferMachine:
     def _on_ended(self, event: SpanEnded, _now: float) -> list[Effect]:
         self._fetching.pop(event.span, None)
         return [Release(event.span)] if self.leases.release(self._own, event.span) else []
+
+    def _unask(self, chunk: int) -> None:
+        del self._asked[chunk]
+        self.availability.not_asked(chunk)
 
     # Neighbours.
 
@@ -235,6 +240,7 @@ class TransferMachine:
             if chosen:
                 for chunk in chosen:
                     self._asked[chunk] = peer
+                    self.availability.asked(chunk)
                 self._heard[peer] = now if not self._open[peer] else self._heard[peer]
                 self._open[peer] += len(chosen)
                 effects.append(AskPeer(peer, tuple(chosen)))
@@ -251,7 +257,7 @@ class TransferMachine:
         """Return up to `room` chunks to ask of a neighbour, rarest first, ties by dice."""
         ready: list[tuple[int, float, int]] = []
         for chunk in self.availability.offers(peer):
-            if chunk not in self._asked and self._my_turn(chunk, now):
+            if self._my_turn(chunk, now):
                 ready.append((self.availability.holders(chunk), self._dice.random(), chunk))
                 if (
                     len(ready) >= 4 * room
@@ -266,7 +272,7 @@ class TransferMachine:
         if waiting < holders:
             return True
         rounds = (waiting // max(1, holders)).bit_length()
-        return now - self._fresh_since.get(chunk, now) >= rounds * self.config.turn_seconds
+        return now - self._fresh_since[chunk] >= rounds * self.config.turn_seconds
 
     def _place_in_line(self, chunk: int) -> int:
         """Return how many nodes that lack a chunk come before this one; who is first turns with the chunk's index."""
@@ -314,6 +320,6 @@ class TransferMachine:
 
     def _next_wake(self, now: float) -> float:
         """Return when something may change without an event: turns while chunks are on offer, takeovers and stalls otherwise."""
-        if any(chunk not in self._asked for peer in self._open for chunk in self.availability.offers(peer)):
+        if any(True for peer in self._open for _ in self.availability.offers(peer)):
             return now + self.config.turn_seconds
         return now + TAKEOVER_SECONDS / 2

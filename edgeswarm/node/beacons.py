@@ -31,6 +31,7 @@ class BeaconLoop:
         port: Where this node accepts links; 0: it does not.
         dice: For the timer.
         on_address: Called with `host:port` of a node that was heard.
+        timestamp_version: The metadata that this node holds to begin with.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class BeaconLoop:
         port: int,
         dice: Random,
         on_address: Callable[[str], None],
+        timestamp_version: int = 0,
     ) -> None:
         self._socket = socket
         self._key = site_key
@@ -53,7 +55,7 @@ class BeaconLoop:
         self._sequence = 0
         self._port = port
         self._on_address = on_address
-        self._machine = Announcer(Trickle(dice), node=self._own, timestamp_version=0)
+        self._machine = Announcer(Trickle(dice), node=self._own, timestamp_version=timestamp_version)
         self._timer = trio.Event()
         self._due = float("inf")
         self._out, self._queue = trio.open_memory_channel[int](16)

@@ -183,6 +183,12 @@ class NodeConfig:
     uplink: UplinkSection | None = None
     subscribe: tuple[SubscribeSection, ...] = ()
 
+    def __post_init__(self) -> None:
+        names = [(section.product, section.channel) for section in self.subscribe]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise ConfigError(f"subscribe[{number}]: {name[0]}/{name[1]} is followed already by subscribe[{names.index(name)}]")
+
 
 def load_config(path: str | Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> NodeConfig:
     """Read a TOML file; relative paths in it are relative to the file's folder.
@@ -201,10 +207,10 @@ def load_config(path: str | Path, changes: Mapping[str, Mapping[str, Any]] | Non
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
-    for section, values in (changes or {}).items():
-        if values:
-            data[section] = {**data.get(section, {}), **values}
     try:
+        for section, values in (changes or {}).items():
+            if values:
+                data[section] = {**_table(data.get(section, {}), section), **values}
         return config_from(data, Path(path).resolve().parent)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
@@ -216,8 +222,7 @@ def config_from(data: dict[str, Any], folder: Path) -> NodeConfig:
 
 
 def _build(kind: type[_T], data: Any, path: str, folder: Path) -> _T:
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path or 'configuration'}: wanted a table, got {data!r}")
+    _table(data, path or "configuration")
     hints = typing.get_type_hints(kind)
     known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # every caller passes a dataclass
     unknown = sorted(set(data) - set(known))
@@ -228,6 +233,12 @@ def _build(kind: type[_T], data: Any, path: str, folder: Path) -> _T:
         if required and name not in data:
             raise ConfigError(f"missing key {_join(path, name)}")
     return kind(**{name: _value(hints[name], value, _join(path, name), folder) for name, value in data.items()})
+
+
+def _table(data: Any, path: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: wanted a table, got {data!r}")
+    return data
 
 
 def _join(path: str, name: str) -> str:

@@ -70,7 +70,7 @@ async def _reply(line: bytes, verbs: dict[str, Verb]) -> dict[str, Any]:
     try:
         question = json.loads(line)
         verb = verbs[question["verb"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {"error": f"wanted a JSON object with a verb of {', '.join(verbs)}", "exit_code": 2}
     try:
         return await verb(question)

@@ -17,12 +17,13 @@ from ..content.manifest import Manifest, PageRef, load_manifest
 from ..errors import EdgeswarmError, FetchError
 from ..exchange import TransferConfig
 from ..trust.catalogue import IndexRef, Release
-from .artifacts import load_stored_manifest
+from .artifacts import chunks_here, load_stored_manifest
 from .links import Links
 from .objects import Objects
 from .progress import Progress
+from .tasks import plain_nursery
 from .threads import in_thread
-from .transfer import Indexes, Neighbours, Transfer, chunks_here
+from .transfer import Indexes, Neighbours, Transfer
 from .uplink import Uplink
 
 _log = logging.getLogger("edgeswarm.fetch")
@@ -63,6 +64,10 @@ class Fetch:
     def cancel(self) -> None:
         """Stop; what was verified is kept, and a later fetch goes on from there. Safe at any time."""
         self.scope.cancel()
+
+    async def ended(self) -> None:
+        """Wait until it is over, well or not."""
+        await self._finished.wait()
 
     async def wait(self) -> Progress:
         """Wait until the whole release is here.
@@ -153,6 +158,7 @@ class Fetcher:
         self._dice = dice
         self._config = config
         self._on_transfer = on_transfer
+        self._running: dict[Digest, Transfer] = {}
 
     async def run(self, fetch: Fetch) -> None:
         """Bring one release; see `Fetch.wait` for what it raises."""
@@ -163,15 +169,21 @@ class Fetcher:
         if indexes.delta is not None:
             check_index(indexes.delta, manifest)
         await in_thread(partial(self._store.keep, manifest.digest, f"{release.product} {release.version}"))
+        while (other := self._running.get(manifest.digest)) is not None:  # a base for another release: one at a time
+            await other.ended.wait()
         fetch.transfer = await self._transfer(manifest, indexes, self._uplink)
         await self._drive(fetch.transfer)
 
     async def _drive(self, transfer: Transfer) -> None:
+        name = transfer.manifest.digest
+        self._running[name] = transfer
         self._on_transfer(transfer, True)
         try:
             await transfer.run()
         finally:
+            self._running.pop(name)
             self._on_transfer(transfer, False)
+            transfer.ended.set()
 
     async def _transfer(self, manifest: Manifest, indexes: Indexes, uplink: Uplink | None) -> Transfer:
         here = await in_thread(partial(chunks_here, self._store, manifest))
@@ -222,10 +234,12 @@ class Fetcher:
         return await self._load_pages(root, None)
 
     async def _base_chunks(self, base: Manifest, scope: trio.CancelScope) -> None:
-        transfer = await self._transfer(base, Indexes(None, None, None), None)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._drive, transfer)
-            while not transfer.done.is_set():
+        running = self._running.get(base.digest)
+        transfer = running or await self._transfer(base, Indexes(None, None, None), None)
+        async with plain_nursery() as nursery:
+            if running is None:
+                nursery.start_soon(self._drive, transfer)
+            while not transfer.done.is_set() and not transfer.ended.is_set():
                 scope.deadline = trio.current_time() + _BASE_STALL_SECONDS
                 await transfer.changed()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,17 @@ from ..errors import (
     StoreError,
     TrustError,
 )
+from ..trust.catalogue import Release
 from .artifacts import StoredStream, load_stored_manifest
 from .config import InstallSection, SubscribeSection
+from .fetch import Fetch
 from .node import Node
+from .tasks import plain_nursery
 from .threads import in_thread
 
 _log = logging.getLogger("edgeswarm.follower")
+_AGAIN_SECONDS = 30.0
+"""Pause before what failed is tried again: a guess; a full disk or a damaged target is nothing that passes in a second."""
 
 
 def open_installer(install: InstallSection) -> Installer:
@@ -95,6 +101,15 @@ async def write_out(node: Node, manifest: Manifest, version: str, target: Path) 
     return await in_thread(install)
 
 
+async def _finish(fetch: Fetch) -> None:
+    """Wait for a fetch; who is cancelled meanwhile wants it no more."""
+    try:
+        await fetch.wait()
+    except trio.Cancelled:
+        fetch.cancel()
+        raise
+
+
 class Follower:
     """One subscription of a node.
 
@@ -108,7 +123,7 @@ class Follower:
         self._node = node
         self._installer = open_installer(subscribe.install) if subscribe.install is not None else None
         self._machine = life.Lifecycle(life.LifecycleConfig())
-        self._jobs, self._queue = trio.open_memory_channel[life.Effect](64)
+        self._jobs, self._queue = trio.open_memory_channel[life.Effect](math.inf)
         self._fetch_scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         self._staged_bytes = 0
@@ -117,11 +132,21 @@ class Follower:
         self.version = ""
 
     async def run(self) -> None:
-        """Follow until cancelled."""
-        async with trio.open_nursery() as nursery:
+        """Follow until cancelled. What goes wrong with one subscription, its target say, does not end the node."""
+        while True:
+            try:
+                await self._run()
+            except (EdgeswarmError, OSError) as error:
+                self.last_error = str(error)
+                _log.exception("%s/%s starts again", self.subscribe.product, self.subscribe.channel)
+            await trio.sleep(_AGAIN_SECONDS)
+
+    async def _run(self) -> None:
+        self._jobs, self._queue = trio.open_memory_channel[life.Effect](math.inf)  # a handful a release
+        async with plain_nursery() as nursery:
             self._nursery = nursery
             if self._installer is None:
-                await self._seed()
+                await self._seed(nursery)
             await self._load()
             nursery.start_soon(self._follow)
             async for effect in self._queue:
@@ -129,16 +154,28 @@ class Follower:
 
     # Without a target: fetch and keep for others.
 
-    async def _seed(self) -> None:
-        async for channel, release in self._node.subscribe(self.subscribe.product, self.subscribe.channel):
-            try:
-                await self._node.fetch(release).wait()
-                self.version = channel.version
-                await self._keep_newest()
-                self.settled.set()
-            except EdgeswarmError as error:
-                self.last_error = str(error)
-                _log.warning("%s: %s", release.path, error)
+    async def _seed(self, nursery: trio.Nursery) -> None:
+        async for _, release in self._node.subscribe(self.subscribe.product, self.subscribe.channel):
+            self._fetch_scope.cancel()  # what is superseded has no more use; what both releases have in common is here
+            self._fetch_scope = trio.CancelScope()
+            self.settled = trio.Event()
+            nursery.start_soon(self._seed_one, release, self._fetch_scope)
+
+    async def _seed_one(self, release: Release, scope: trio.CancelScope) -> None:
+        """Bring one release, however long it takes, unless a newer one comes."""
+        with scope:
+            while True:
+                try:
+                    await _finish(self._node.fetch(release))
+                    self.version, self.last_error = release.version, ""
+                    await self._keep_newest()
+                except EdgeswarmError as error:
+                    self.last_error = str(error)
+                    _log.warning("%s: %s", release.path, error)
+                    await trio.sleep(_AGAIN_SECONDS)
+                else:
+                    self.settled.set()
+                    return
 
     async def _keep_newest(self) -> None:
         """Let go of releases of this product beyond the number to keep."""
@@ -172,24 +209,24 @@ class Follower:
         active = await in_thread(self._target.active)
         self.version = active.version if active is not None else ""
         await self._use_installed()  # cheap, and needed where the store's index had to be rebuilt
-        await self._feed(life.Restarted(active.manifest if active is not None else b""))
+        self._feed(life.Restarted(active.manifest if active is not None else b""))
 
     async def _follow(self) -> None:
         async for channel, release in self._node.subscribe(self.subscribe.product, self.subscribe.channel):
             offer = life.Offer(release.product, release.version, release.manifest, channel.sequence)
-            await self._feed(life.Offered(offer))
+            self._feed(life.Offered(offer))
 
-    async def _feed(self, event: life.Event) -> None:
+    def _feed(self, event: life.Event) -> None:
         for effect in self._machine.handle(event, trio.current_time()):
-            await self._jobs.send(effect)
+            self._jobs.send_nowait(effect)
         if self._machine.state.phase in {life.Phase.CONFIRMED, life.Phase.ROLLED_BACK, life.Phase.FAILED}:
             self.settled.set()
-        else:
+        elif self.settled.is_set():
             self.settled = trio.Event()
 
     async def roll_back(self, reason: str) -> None:
         """Go back to the previous release because somebody wants it; `LocalProtocolError` if nothing can be rolled back now."""
-        await self._feed(life.RollBackRequested(reason))
+        self._feed(life.RollBackRequested(reason))
 
     async def _perform(self, effect: life.Effect) -> None:
         assert self._nursery is not None  # noqa: S101  # set by `run`
@@ -215,18 +252,18 @@ class Follower:
 
     async def _wake(self, at: float) -> None:
         await trio.sleep_until(at)
-        await self._feed(life.Woke())
+        self._feed(life.Woke())
 
     async def _fetch_and_stage(self, offer: life.Offer, scope: trio.CancelScope) -> None:
         try:
             with scope:
                 await self._bring(offer)
-                await self._feed(life.Staged(offer.manifest))
+                self._feed(life.Staged(offer.manifest))
         except (EdgeswarmError, OSError) as error:
             self.last_error = str(error)
             _log.warning("%s %s: %s", offer.product, offer.version, error)
             final = isinstance(error, ContentError | ActivationError)
-            await self._feed(life.StageFailed(offer.manifest, str(error), final=final))
+            self._feed(life.StageFailed(offer.manifest, str(error), final=final))
 
     async def _bring(self, offer: life.Offer) -> None:
         """Fetch a release and write it beside the target."""
@@ -237,7 +274,7 @@ class Follower:
         if active is not None and active.manifest == offer.manifest:
             return
         fetch = self._node.fetch(release)
-        await fetch.wait()
+        await _finish(fetch)
         if fetch.manifest is None:
             raise FetchError(f"{release.path} ended without a manifest")
         stream = StoredStream(self._node.store, fetch.manifest)
@@ -250,18 +287,18 @@ class Follower:
     async def _activate(self, offer: life.Offer) -> None:
         active = await in_thread(self._target.active)
         if active is not None and active.manifest == offer.manifest:
-            await self._feed(life.Activated(offer.manifest))
+            self._feed(life.Activated(offer.manifest))
             return
         try:
             installed = await in_thread(self._target.activate)
         except (ActivationError, StoreError) as error:
             active = await in_thread(self._target.active)
             switched = active is not None and active.manifest == offer.manifest
-            await self._feed(life.ActivateFailed(offer.manifest, str(error), switched=switched))
+            self._feed(life.ActivateFailed(offer.manifest, str(error), switched=switched))
             return
         self.version = installed.version
         await self._use_installed()
-        await self._feed(life.Activated(offer.manifest))
+        self._feed(life.Activated(offer.manifest))
 
     async def _use_installed(self) -> None:
         """Read chunks from what is installed from now on, and free the copies of them in the store."""
@@ -295,7 +332,7 @@ class Follower:
     async def _check(self, check: life.Check) -> None:
         install = self._install
         if not install.health:
-            await self._feed(life.CheckPassed(check.offer.manifest, check.attempt))
+            self._feed(life.CheckPassed(check.offer.manifest, check.attempt))
             return
         previous = await in_thread(self._target.previous)
         context = HealthContext(
@@ -305,21 +342,21 @@ class Follower:
         run = partial(run_health_check, install.health, context, timeout_seconds=install.health_timeout)
         result = await in_thread(run)
         if result.passed:
-            await self._feed(life.CheckPassed(check.offer.manifest, check.attempt))
+            self._feed(life.CheckPassed(check.offer.manifest, check.attempt))
         else:
             self.last_error = result.reason
             _log.warning("%s %s: %s", check.offer.product, check.offer.version, result.reason)
-            await self._feed(life.CheckFailed(check.offer.manifest, check.attempt, result.reason))
+            self._feed(life.CheckFailed(check.offer.manifest, check.attempt, result.reason))
 
     async def _switch_back(self, reason: str) -> None:
         try:
             installed = await in_thread(self._target.rollback)
         except (ActivationError, StoreError) as error:
-            await self._feed(life.RollBackFailed(str(error)))
+            self._feed(life.RollBackFailed(str(error)))
             return
         _log.warning("rolled back to %s: %s", installed.version, reason)
         self.version = installed.version
-        await self._feed(life.RolledBack(installed.manifest))
+        self._feed(life.RolledBack(installed.manifest))
 
     def status(self) -> dict[str, Any]:
         """Return what a person wants to know, as JSON has it."""

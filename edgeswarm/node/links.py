@@ -15,7 +15,8 @@ import trio
 from ..abc import Link, Transport
 from ..errors import EdgeswarmError, RemoteProtocolError, TrustError
 from ..wire.messages import Hello
-from .peer import Host, Peer, greet
+from .greeting import greet
+from .peer import Host, Peer
 
 _log = logging.getLogger("edgeswarm.links")
 _FIRST_RETRY_SECONDS = 0.5

@@ -20,7 +20,7 @@ from .uplink import Uplink
 _log = logging.getLogger("edgeswarm.news")
 _LOOK_SECONDS = 1.0
 _ANSWER_SECONDS = 20.0  # a guess: 1.4 MB of metadata (10,000 targets) at 1 Mbit/s take 11 s
-_ASK_TIMES, _ASK_PAUSE_SECONDS = 6, 0.5
+_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.5, 60.0  # what does not verify now may do so once this node's clock is set
 
 
 class Newsroom:
@@ -51,10 +51,11 @@ class Newsroom:
             self._nursery = nursery
             if self._uplink is not None:
                 nursery.start_soon(self._poll)
+            changed = self._metadata.changed
             while True:
-                await self._metadata.changed.wait()
+                await changed.wait()
+                changed = self._metadata.changed  # before anything else runs: no change may be missed
                 on_change()
-                await trio.lowlevel.checkpoint()
 
     async def _poll(self) -> None:
         """Ask the origin at the interval, if that is this node's duty among those with a usable uplink."""
@@ -62,8 +63,11 @@ class Newsroom:
         while True:
             if trio.current_time() >= due and self._is_my_duty():
                 await self.check_now()
-                due = trio.current_time() + self._poll_seconds * self._dice.uniform(0.9, 1.1)
-            await trio.sleep(min(_LOOK_SECONDS, max(0.01, due - trio.current_time()), self._poll_seconds))
+                # A dead link is tried again as soon as it counts as usable.
+                pause = self._poll_seconds * self._dice.uniform(0.9, 1.1) if self._uplink is None or self._uplink.usable else 0.0
+                due = trio.current_time() + pause
+            left = due - trio.current_time()
+            await trio.sleep(min(_LOOK_SECONDS, self._poll_seconds, left if left > 0 else _LOOK_SECONDS))
 
     def _is_my_duty(self) -> bool:
         if self._uplink is None or not self._uplink.usable or self.links is None:
@@ -81,6 +85,17 @@ class Newsroom:
             return False
         self.checked_at = time.time()
         return changed
+
+    def look_again(self) -> None:
+        """Ask once more whoever has what is known here: another product's role is wanted now."""
+        if self._nursery is not None and self._metadata.version:
+            self._nursery.start_soon(self._look_again)
+
+    async def _look_again(self) -> None:
+        await self.check_now()
+        for peer in list(self.links.peers.values()) if self.links is not None else ():
+            if peer.timestamp_version >= self._metadata.version:
+                await self._ask_once(peer)
 
     async def _from_origin(self, want: Want) -> bytes | None:
         assert self._uplink is not None  # noqa: S101  # asked only with an uplink
@@ -103,12 +118,12 @@ class Newsroom:
     async def _ask(self, peer: Peer) -> None:
         """Take a peer's metadata; tried again with growing pauses for as long as it says that its own is newer."""
         try:
-            for attempt in range(_ASK_TIMES):
-                if not self._is_newer(peer):
-                    return
+            pause = _FIRST_PAUSE_SECONDS
+            while self._is_newer(peer):
                 await self._ask_once(peer)
                 if self._is_newer(peer):
-                    await trio.sleep(_ASK_PAUSE_SECONDS * 2**attempt)
+                    await trio.sleep(pause)
+                    pause = min(2 * pause, _LAST_PAUSE_SECONDS)
         finally:
             self._asking.pop(peer.id, None)
             self._consider_others(peer)

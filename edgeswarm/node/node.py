@@ -147,7 +147,8 @@ class Node:
         Raises:
             TrustError: There is none, or metadata was never verified here.
         """
-        await self.metadata.want_product(product)
+        if await self.metadata.want_product(product):
+            self.news.look_again()
         moved = await self.metadata.channel(product, channel) if channel else None
         wanted = moved.version if moved is not None else version
         return self.metadata.release(product, wanted, self.config.node.compatible), moved
@@ -163,18 +164,20 @@ class Node:
             ConfigError: The node does not run.
         """
         running = self._fetches.get(release.manifest)
-        if running is not None and not running.finished:
+        if running is not None and not running.scope.cancel_called:
             return running
         if self._nursery is None:
             raise ConfigError("the node is not running: use it inside `async with open_node(...)`")
         fetch = self._fetches[release.manifest] = Fetch(release)
-        self._nursery.start_soon(self._run_fetch, fetch)
+        self._nursery.start_soon(self._run_fetch, fetch, running)
         return fetch
 
-    async def _run_fetch(self, fetch: Fetch) -> None:
+    async def _run_fetch(self, fetch: Fetch, before: Fetch | None) -> None:
         error: EdgeswarmError | None = FetchError(f"the fetch of {fetch.release.path} was cancelled; what came is kept")
         try:
             with fetch.scope:
+                if before is not None:  # cancelled, and not ended yet
+                    await before.ended()
                 await self._fetcher.run(fetch)
                 await self._hold(fetch)
                 error = None
@@ -182,7 +185,8 @@ class Node:
             error = caught
         finally:
             fetch.finish(error)
-            self._fetches.pop(fetch.release.manifest, None)
+            if self._fetches.get(fetch.release.manifest) is fetch:
+                del self._fetches[fetch.release.manifest]
             self._note_end(fetch, error)
 
     def _note_end(self, fetch: Fetch, error: EdgeswarmError | None) -> None:

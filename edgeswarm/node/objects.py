@@ -9,7 +9,7 @@ from functools import partial
 import trio
 
 from ..abc import ChunkStore
-from ..errors import ContentError, FetchError
+from ..errors import ContentError, FetchError, StoreError
 from ..exchange import rank_of
 from .links import Links
 from .peer import Peer
@@ -57,7 +57,7 @@ class Objects:
         start = trio.current_time()
         asked: dict[bytes, float] = {}
         while True:
-            data = await in_thread(partial(self._store.load_object, f"{kind}/{name}"))
+            data = await in_thread(partial(self._load, f"{kind}/{name}"))
             if data is not None:
                 return data
             data = await self._from_peers(kind, name, limit, check, asked)
@@ -67,6 +67,13 @@ class Objects:
                 await in_thread(partial(self._store.save_object, f"{kind}/{name}", data))
                 return data
             await trio.sleep(_ASK_AGAIN_SECONDS / 5)
+
+    def _load(self, name: str) -> bytes | None:
+        try:
+            return self._store.load_object(name)
+        except StoreError as error:
+            _log.warning("%s is fetched again: %s", name, error)
+            return None
 
     async def _from_peers(
         self, kind: str, name: str, limit: int, check: Callable[[bytes], None], asked: dict[bytes, float]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -14,10 +14,11 @@ from random import Random, SystemRandom
 import trio
 
 from ..abc import ChunkStore, OriginReader, Transport
-from ..errors import ConfigError, NodeError
+from ..errors import ConfigError, EdgeswarmError, NodeError
 from ..origin import open_origin
 from ..store import Store
 from ..transport import TlsTransport, open_beacon_socket
+from ..transport.multicast import Beacons
 from ..trust.bundle import FILE_NAMES, Identity
 from ..trust.clock import judge_certificate
 from .beacons import BeaconLoop
@@ -29,6 +30,7 @@ from .threads import in_thread
 
 _log = logging.getLogger("edgeswarm.opening")
 _EPOCH = "node/epoch"
+_OpenBeacons = Callable[[Node], AbstractAsyncContextManager[Beacons | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,7 @@ class NodeParts:
         identity: Who the node is; None: read from the identity folder.
         dice: For jitter and ties; None: from the operating system.
         clock: The time, aware.
+        beacons: Opens the beacon socket of a node; None: multicast on the configured interfaces, if there are any.
     """
 
     store: ChunkStore | None = None
@@ -50,6 +53,7 @@ class NodeParts:
     identity: Identity | None = None
     dice: Random | None = None
     clock: Callable[[], datetime] = wall_clock
+    beacons: _OpenBeacons | None = None
 
 
 def read_identity(folder: Path) -> Identity:
@@ -84,12 +88,15 @@ async def open_node(config: NodeConfig, parts: NodeParts | None = None) -> Async
         NodeError: A background task failed; the cause is attached.
     """
     async with AsyncExitStack() as stack:
-        node = await _make(config, parts or NodeParts(), stack)
+        parts = parts or NodeParts()
+        node = await _make(config, parts, stack)
         raised: list[Exception] = []
+        started = False
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(node.run)
-                await _start_beacons(node, stack, nursery)
+                await _start_beacons(node, parts.beacons or _multicast, stack, nursery)
+                started = True
                 try:
                     yield node
                 except Exception as error:  # raised again below, outside the nursery, as it was
@@ -101,6 +108,8 @@ async def open_node(config: NodeConfig, parts: NodeParts | None = None) -> Async
             cause = first_error(group)
             if cause is None or not isinstance(cause, Exception):
                 raise
+            if not started and isinstance(cause, EdgeswarmError):
+                raise cause from group
             raise NodeError(f"a background task failed: {cause}") from cause
         if raised:
             raise raised[0]
@@ -145,12 +154,22 @@ def _tls(node: Node) -> Transport:
     )  # fmt: skip
 
 
-async def _start_beacons(node: Node, stack: AsyncExitStack, nursery: trio.Nursery) -> None:
+@asynccontextmanager
+async def _multicast(node: Node) -> AsyncIterator[Beacons | None]:
     lan = node.config.lan
     if not lan.multicast:
+        yield None
         return
     group, port = split_address(lan.multicast_group, "lan.multicast_group")
-    socket = await stack.enter_async_context(open_beacon_socket(group, port, lan.multicast))
+    async with open_beacon_socket(group, port, lan.multicast) as socket:
+        yield socket
+
+
+async def _start_beacons(node: Node, open_beacons: _OpenBeacons, stack: AsyncExitStack, nursery: trio.Nursery) -> None:
+    lan = node.config.lan
+    socket = await stack.enter_async_context(open_beacons(node))
+    if socket is None:
+        return
     advertised = lan.advertise or node.bound
     loop = BeaconLoop(
         socket,
@@ -162,6 +181,7 @@ async def _start_beacons(node: Node, stack: AsyncExitStack, nursery: trio.Nurser
         split_address(advertised, "listen")[1] if advertised else 0,
         node.dice,
         node.links.suggest,
+        node.metadata.version,
     )
     node.on_metadata.append(loop.holds)
     nursery.start_soon(loop.run)

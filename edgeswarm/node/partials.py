@@ -16,6 +16,7 @@ from ..content.index import PIECE_MAX_BYTES
 _log = logging.getLogger("edgeswarm.uplink")
 # A piece has at most 4 MiB, nearly all have under 64 KiB: enough for one a span and neighbour.
 _MOST_BYTES = 8 * 1024 * 1024
+_MOST_PARTS = 256  # neighbours send them unasked: few bytes must not make many entries
 _Key = tuple[Digest, int]
 
 
@@ -42,7 +43,7 @@ class Partials:
         """Keep the beginning of a piece in memory."""
         if data:
             self._parts[pack, offset] = data
-        while sum(map(len, self._parts.values())) > _MOST_BYTES:
+        while len(self._parts) > _MOST_PARTS or sum(map(len, self._parts.values())) > _MOST_BYTES:
             del self._parts[next(iter(self._parts))]
 
     def append(self, pack: Digest, offset: int, at: int, data: bytes) -> None:

@@ -35,7 +35,7 @@ from ..wire.messages import (
     Release,
     Want,
 )
-from ..wire.session import NEED_DATA, Closed, Incompatible, Session
+from ..wire.session import NEED_DATA, Closed, Session
 from .holdings import Holdings
 from .tasks import plain_nursery
 
@@ -50,7 +50,6 @@ PING_SECONDS = 2.0
 """A quiet peer is asked this often whether it is there: a guess between SWARM's two seconds and a busy device's pauses."""
 DEAD_SECONDS = 12.0
 """A peer that says nothing for this long, in spite of pings, is given up: a guess, longer than a slow device is ever busy."""
-HELLO_SECONDS = 10.0
 
 
 class Host(Protocol):
@@ -392,28 +391,3 @@ def _weight(message: Message) -> int:
 
 def _chunk_answer(request: int, chunk: int, data: bytes | None) -> ChunkData | Miss:
     return Miss(request=request, index=chunk) if data is None else ChunkData(request=request, index=chunk, data=data)
-
-
-async def greet(link: Link, hello: Hello, *, connected: bool) -> Peer:
-    """Exchange greetings on a fresh link and return the peer.
-
-    Raises:
-        RemoteProtocolError: The peer broke the protocol or speaks no common version.
-        FetchError: The link broke, or the peer said nothing for ten seconds: in TLS 1.3 that may be a refused certificate.
-    """
-    session = Session(hello, is_client=connected)
-    try:
-        with trio.fail_after(HELLO_SECONDS):
-            await link.send(session.send(hello))
-            while True:
-                event = session.next_event()
-                if isinstance(event, Hello):
-                    return Peer(link, session, event, connected=connected)
-                if isinstance(event, Incompatible):
-                    await link.send(session.send(event.answer))
-                    raise RemoteProtocolError(f"{link.peer.node}: {event.answer.reason}")
-                if isinstance(event, Bye | Closed):
-                    raise FetchError(f"{link.peer.node} closed the link instead of greeting: {event}")
-                session.receive_data(await link.receive())
-    except trio.TooSlowError as error:
-        raise FetchError(f"{link.peer.node} sent no greeting within {HELLO_SECONDS:.0f} s") from error

@@ -16,6 +16,7 @@ from .control import Verb, serve_control
 from .follower import Follower
 from .node import Node
 from .opening import NodeParts, open_node
+from .tasks import plain_nursery
 
 _log = logging.getLogger("edgeswarm.process")
 
@@ -33,7 +34,7 @@ async def run_process(
     Raises: as `open_node`.
     """
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_node(config, parts) as node, trio.open_nursery() as nursery:
+        async with open_node(config, parts) as node, plain_nursery() as nursery:
             followers = [Follower(node, section) for section in config.subscribe]
             await nursery.start(serve_control, config.node.state, control_verbs(node, followers))
             for follower in followers:
@@ -56,7 +57,7 @@ def control_verbs(node: Node, followers: list[Follower]) -> dict[str, Verb]:
         return {"changed": await node.news.check_now(), "version": node.metadata.version}
 
     async def rollback(question: dict[str, Any]) -> dict[str, Any]:
-        follower = find_follower(followers, question.get("product", ""), question.get("channel", ""))
+        follower = find_follower(followers, str(question.get("product", "")), str(question.get("channel", "")))
         try:
             await follower.roll_back("asked for by the operator")
         except LocalProtocolError as error:

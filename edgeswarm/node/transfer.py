@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -15,7 +16,7 @@ import trio
 from ..abc import ChunkStore
 from ..content.codec import decode_piece
 from ..content.delta import decode_unit
-from ..content.digest import DIGEST_BYTES, Digest, digest, short
+from ..content.digest import Digest, digest, short
 from ..content.index import PackIndex, Piece, check_index
 from ..content.manifest import Manifest
 from ..content.plan import PackRead, plan_reads
@@ -39,14 +40,14 @@ from ..exchange import (
     UplinkUsable,
     WakeAt,
 )
-from .artifacts import StoredStream
+from .artifacts import StoredStream, find_twins
 from .progress import LOCAL, ORIGIN, Meter, Progress
 from .tasks import plain_nursery
 from .threads import in_thread
 from .uplink import Uplink
 
 _log = logging.getLogger("edgeswarm.transfer")
-_BATCH_BYTES = 1024 * 1024  # one fdatasync and one thread hop for this much; 4 MiB are no faster and cost a device 7 MB
+_BATCH_BYTES = 512 * 1024  # one fdatasync and one thread hop for this much; 4 MiB are no faster and cost a device 8 MB
 _HAVE_SECONDS = 0.05  # SWARM: announcements are batched over 50 ms
 # Units that are fetched and not yet decoded: enough to keep one decoder busy, few enough to lose little when killed.
 _DECODE_AHEAD = 4
@@ -117,13 +118,14 @@ class Transfer:
         self.meter = Meter(manifest.root.size)
         self.meter.by_source[LOCAL] = sum(manifest.sizes[chunk] for chunk in held)
         self.done = trio.Event()
+        self.ended = trio.Event()  # set by whoever runs it
         self._store = store
         self._neighbours = neighbours
         self._uplink = uplink
         self._indexes = indexes
         self._full: PackIndex | None = None
         self._refused: dict[int, None] = {}
-        self._twins = _twins(manifest)
+        self._twins = find_twins(manifest)
         self._base = StoredStream(store, indexes.base) if indexes.base is not None else None
         self._machine = TransferMachine(manifest.digest, len(manifest), held, own, trio.current_time(), dice, config)
         self._arrivals, self._inbox = trio.open_memory_channel[_Arrived](math.inf)  # bounded by the windows of the machine
@@ -241,6 +243,7 @@ class Transfer:
         fresh = {a.chunk: a for a in batch if not self._machine.availability.is_here(a.chunk)}
         rows = [(self.manifest.chunk(chunk).digest, arrived.data) for chunk, arrived in fresh.items()]
         await in_thread(lambda: self._store.put(rows, owner=self.manifest.digest))
+        fresh = {c: a for c, a in fresh.items() if not self._machine.availability.is_here(c)}  # it may have come twice meanwhile
         for arrived in fresh.values():
             self.meter.by_source[arrived.source] += len(arrived.data)
         self._to_announce += fresh
@@ -337,7 +340,8 @@ class Transfer:
             self.feed(SpanProgress(span, total))
 
         async def on_piece(piece: Piece, data: bytes) -> None:
-            await send.send((piece, data))
+            with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):  # broken: decoding failed, which ends this
+                await send.send((piece, data))
 
         def on_partial(piece: Piece, at: int, data: bytes) -> None:
             heir = self._machine.leases.heir(span)
@@ -350,16 +354,21 @@ class Transfer:
                 await self._uplink.read_pack(read, on_bytes, on_piece, on_partial)
 
     async def _decode_all(self, index: PackIndex, pieces: trio.MemoryReceiveChannel[tuple[Piece, bytes]]) -> None:
-        async for piece, data in pieces:
-            try:
-                plain = await in_thread(partial(self._decode, index, piece, data))
-            except BaseMissingError as error:
-                _log.warning("delta unit of chunks %d+%d: %s; its chunks are taken whole", piece.first, piece.count, error)
-                self._refused[piece.first] = None
-                continue
-            await self._keep([_Arrived(piece.first + i, part, ORIGIN) for i, part in enumerate(plain)])
-            if self._uplink is not None:
-                self._uplink.kept(index.packs[piece.pack], piece.offset)
+        """Decode and keep pieces until no more come, also when cancelled: the few that wait here have been paid for."""
+        with trio.CancelScope(shield=True), pieces:
+            async for piece, data in pieces:
+                await self._decode_one(index, piece, data)
+
+    async def _decode_one(self, index: PackIndex, piece: Piece, data: bytes) -> None:
+        try:
+            plain = await in_thread(partial(self._decode, index, piece, data))
+        except BaseMissingError as error:
+            _log.warning("delta unit of chunks %d+%d: %s; its chunks are taken whole", piece.first, piece.count, error)
+            self._refused[piece.first] = None
+            return
+        await self._keep([_Arrived(piece.first + i, part, ORIGIN) for i, part in enumerate(plain)])
+        if self._uplink is not None:
+            self._uplink.kept(index.packs[piece.pack], piece.offset)
 
     def _decode(self, index: PackIndex, piece: Piece, data: bytes) -> list[bytes]:
         """Decode one piece and check every chunk that it makes."""
@@ -375,18 +384,3 @@ class Transfer:
             if digest(part) != chunk.digest:
                 raise ContentError(f"chunk {chunk.index} of {short(self.manifest.digest)} from the origin has another digest")
         return parts
-
-
-def _twins(manifest: Manifest) -> dict[int, list[int]]:
-    """Return, for every chunk whose content stands in several places of the stream, the indices of all of them."""
-    places: dict[bytes, list[int]] = {}
-    for index in range(len(manifest)):
-        places.setdefault(manifest.digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES], []).append(index)
-    return {index: twins for twins in places.values() if len(twins) > 1 for index in twins}
-
-
-def chunks_here(store: ChunkStore, manifest: Manifest) -> list[int]:
-    """Return the indices of a manifest's chunks that the store has. Blocking."""
-    digests = manifest.digests
-    names = [digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)]
-    return [chunk for chunk, held in enumerate(store.have(names)) if held]

@@ -39,6 +39,7 @@ class Uplink:
         self._failures = 0
         self._partial = partials
         self._trusts_partials = True
+        self._broke = trio.Event()
         self.usable = True
         self.retry_at = -1.0
         self.last_error = ""
@@ -47,8 +48,11 @@ class Uplink:
     async def run(self) -> None:
         """Make the uplink usable again when its waiting time is over; runs until cancelled."""
         while True:
-            await trio.sleep(0.05 if self.usable else max(0.01, self.retry_at - trio.current_time()))
-            if not self.usable and trio.current_time() >= self.retry_at:
+            if self.usable:
+                self._broke = trio.Event()
+                await self._broke.wait()
+            await trio.sleep_until(self.retry_at)
+            if trio.current_time() >= self.retry_at:
                 self._set(usable=True)
 
     async def read(self, name: str, *, limit: int) -> bytes:
@@ -177,4 +181,6 @@ class Uplink:
     def _set(self, *, usable: bool) -> None:
         if usable != self.usable:
             self.usable = usable
+            if not usable:
+                self._broke.set()
             self._on_change(usable)

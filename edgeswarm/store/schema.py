@@ -27,8 +27,8 @@ CREATE TABLE objects (name TEXT PRIMARY KEY, data BLOB NOT NULL, digest BLOB NOT
 
 # FULL: with NORMAL, acknowledged writes were lost in 1,517 of 1,824 simulated power cuts; with WAL and FULL in none of 184.
 _DURABLE = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL")
-# 4 MiB of cache (the floor of a device agent is 28 MB in all); nothing is ever spilled to a temporary file.
-_SMALL = ("PRAGMA cache_size = -4096", "PRAGMA temp_store = MEMORY", "PRAGMA trusted_schema = OFF")
+# 1 MiB of cache (a device agent has 64 MB in all); nothing is ever spilled to a temporary file.
+_SMALL = ("PRAGMA cache_size = -1024", "PRAGMA temp_store = MEMORY", "PRAGMA trusted_schema = OFF")
 _BUSY_SECONDS = 10.0  # only our own second connection can be in the way, for the length of a checkpoint
 
 

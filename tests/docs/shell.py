@@ -1,7 +1,8 @@
 """Runs what the documents show: blocks marked `run`, in their order, as one shell script in an empty folder.
 
 A block marked `python run` is written to a file and run in its place. What stands in a comment that starts with `<!-- run` is run
-too and not shown: it prepares, waits and compares. Ports are replaced by free ones.
+too and not shown: it prepares, waits and compares; `edgeswarm-lines` there runs commands, one a line, in one process. Ports are
+replaced by free ones.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^<!-- run\n(?P<hidden>.*?)^-->$|^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-_SECONDS = 60
+_SECONDS = 40
 _PORTS = ("7651", "8080")
+_LINES = "import shlex, sys; from edgeswarm.cli import main; sys.exit(max(main(shlex.split(line)) for line in sys.stdin))"
+_PROGRAMS = {"edgeswarm": '-m edgeswarm "$@"', "edgeswarm-lines": f"-c '{_LINES}' > /dev/null"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +77,10 @@ class Running:
     def __init__(self, document: Path, folder: Path) -> None:
         folder.mkdir(parents=True)
         (folder / ".bin").mkdir()
-        program = folder / ".bin" / "edgeswarm"
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m edgeswarm "$@"\n')
-        program.chmod(0o755)
+        for name, command in _PROGRAMS.items():
+            program = folder / ".bin" / name
+            program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {command}\n')
+            program.chmod(0o755)
         environment = os.environ | {
             "PATH": f"{folder / '.bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
@@ -99,7 +103,8 @@ class Running:
         except subprocess.TimeoutExpired:
             code = -1
         self.end()
-        return code, self._output.read_text(errors="replace")
+        logs = [self._output, *sorted(self._output.parent.glob("*.log"))]
+        return code, "\n".join(log.read_text(errors="replace") for log in logs)
 
     def end(self) -> None:
         """End all processes that the document started: they are one session of their own."""

@@ -80,8 +80,8 @@ def test_make_targets_and_verbs_exist(document: Path) -> None:
         if block.language == "sh":
             assert set(re.findall(r"^make ([a-z]+)", block.text, re.MULTILINE)) <= targets
             assert set(re.findall(r"^edgeswarm ([a-z-]+)", block.text, re.MULTILINE)) <= verbs
-            for module in re.findall(r"python -m bench\.(\w+)", block.text):
-                assert (ROOT / "bench" / f"{module}.py").exists()
+    for module in re.findall(r"python -m bench\.(\w+)", document.read_text(encoding="utf-8")):
+        assert (ROOT / "bench" / f"{module}.py").exists()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)

@@ -1,0 +1,116 @@
+"""Leases, case by case: who may fetch a span when."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from edgeswarm.exchange import ranking
+from edgeswarm.exchange.leases import RENEW_SECONDS, STALL_SECONDS, Leases
+
+from .simulation import node_id
+
+KEY = bytes(32)
+SPAN = 3
+BEST, MIDDLE, WORST = ranking(KEY + SPAN.to_bytes(4, "big"), [node_id(str(i)) for i in range(3)])
+
+
+def leases(own: bytes) -> Leases:
+    others = [node for node in (BEST, MIDDLE, WORST) if node != own]
+    return Leases(KEY, own, dict.fromkeys(others))
+
+
+@pytest.mark.parametrize(("own", "rank"), [(BEST, 0), (MIDDLE, 1), (WORST, 2)])
+def test_rank(own: bytes, rank: int) -> None:
+    assert leases(own).rank(SPAN) == rank
+    assert leases(own).rank(SPAN, WORST) == 2
+
+
+def test_without_other_uplinks_every_span_is_ours() -> None:
+    assert [Leases(KEY, WORST).rank(span) for span in range(9)] == [0] * 9
+    assert Leases(KEY, WORST).heir(SPAN) is None
+
+
+def test_the_heir_is_the_best_of_the_others() -> None:
+    assert leases(BEST).heir(SPAN) == MIDDLE
+    assert leases(WORST).heir(SPAN) == BEST
+
+
+@pytest.mark.parametrize(
+    ("own", "first", "second", "give_up"),
+    [
+        (MIDDLE, MIDDLE, BEST, True),  # a better one claims what we hold
+        (MIDDLE, MIDDLE, WORST, False),  # a worse one does
+        (WORST, MIDDLE, BEST, False),  # two others: not our affair
+    ],
+)
+def test_the_better_rank_keeps_a_span(own: bytes, first: bytes, second: bytes, give_up: bool) -> None:
+    table = leases(own)
+    if first == own:
+        table.claim(SPAN, 0.0)
+    else:
+        assert not table.heard(first, SPAN, 0, 0.0)
+    assert table.heard(second, SPAN, 0, 1.0) is give_up
+    assert table.own_spans() == ([SPAN] if own == first and not give_up else [])
+    # Whoever of the others holds it now, it is not ours to take.
+    assert table.held_by_other(SPAN, 1.0) is not (own == first and not give_up)
+
+
+def test_a_claim_holds_while_it_makes_progress() -> None:
+    table = leases(MIDDLE)
+    table.heard(BEST, SPAN, 0, 0.0)
+    table.heard(BEST, SPAN, 100, 8.0)
+    assert table.held_by_other(SPAN, 8.0 + STALL_SECONDS - 0.1)
+    assert not table.held_by_other(SPAN, 8.0 + STALL_SECONDS)
+
+
+def test_repeating_a_claim_is_no_progress() -> None:
+    table = leases(MIDDLE)
+    table.heard(BEST, SPAN, 7, 0.0)
+    table.heard(BEST, SPAN, 7, STALL_SECONDS - 1)
+    assert not table.held_by_other(SPAN, STALL_SECONDS)
+
+
+@pytest.mark.parametrize("own", [BEST, MIDDLE])
+def test_a_stalled_claim_gives_way_to_a_worse_rank(own: bytes) -> None:
+    """Else every other node would go on to believe the stalled one, and fetch the span too."""
+    table = leases(own)
+    if own == BEST:
+        table.claim(SPAN, 0.0)
+    else:
+        table.heard(BEST, SPAN, 0, 0.0)
+    assert table.heard(WORST, SPAN, 0, STALL_SECONDS) is (own == BEST)
+    assert table.held_by_other(SPAN, STALL_SECONDS + 1)
+    assert table.own_spans() == []
+
+
+def test_release_by_the_holder_only() -> None:
+    table = leases(MIDDLE)
+    table.heard(BEST, SPAN, 0, 0.0)
+    assert not table.release(WORST, SPAN)
+    assert table.held_by_other(SPAN, 0.0)
+    assert table.release(BEST, SPAN)
+    assert not table.release(BEST, SPAN)
+    assert not table.held_by_other(SPAN, 0.0)
+
+
+def test_what_a_peer_held_is_free_when_it_is_gone() -> None:
+    table = leases(MIDDLE)
+    table.heard(BEST, SPAN, 0, 0.0)
+    table.heard(BEST, SPAN + 1, 0, 0.0)
+    table.claim(SPAN + 2, 0.0)
+    table.remove(BEST)
+    assert not table.held_by_other(SPAN, 0.0)
+    assert table.own_spans() == [SPAN + 2]
+    assert table.rank(SPAN) == 0
+
+
+def test_own_claims_are_renewed_once_a_second() -> None:
+    table = leases(MIDDLE)
+    table.claim(SPAN, 0.0)
+    times = [0.1 * i for i in range(31)]
+    told = [time for time in times if table.progress(SPAN, int(10 * time), time)]
+    assert len(told) == 3
+    assert all(later - earlier >= RENEW_SECONDS for earlier, later in pairwise(told))
+    assert not table.progress(SPAN + 1, 5, 9.0)
