@@ -43,8 +43,12 @@ class Changes:
         return {
             "node": {key: str(path.absolute()) for key, path in folders.items() if path is not None},
             "lan": {key: value for key, value in lan.items() if value is not None},
-            "uplink": {"origin": self.origin} if self.origin is not None else {},
+            "uplink": {"origin": _absolute(self.origin)} if self.origin is not None else {},
         }
+
+
+def _absolute(origin: str) -> str:
+    return origin if "://" in origin else str(Path(origin).absolute())
 
 
 @Parameter(name="*")

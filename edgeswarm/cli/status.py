@@ -13,7 +13,7 @@ from .node_options import CONFIG_FILE, ConfigFile, read_config
 from .options import Json
 from .show import human_bytes, show
 
-STALE_EXIT = 3
+STALE_EXIT, ROLLED_BACK_EXIT = 3, 18
 
 
 class AnsweredError(EdgeswarmError):
@@ -35,7 +35,9 @@ def ask_node(state: Path, verb: str, **arguments: Any) -> dict[str, Any]:
 
 
 def status(*, config: ConfigFile = CONFIG_FILE, state: Path | None = None, as_json: Json = False) -> int:
-    """Show what a running node holds, fetches and follows. Exit code 3: its metadata has expired, or it is offline.
+    """Show what a running node holds, fetches and follows.
+
+    Exit code 18: a release was rolled back. Exit code 3: its metadata has expired, or it is offline.
 
     Args:
         config: Configuration file of the node.
@@ -45,6 +47,8 @@ def status(*, config: ConfigFile = CONFIG_FILE, state: Path | None = None, as_js
     found = ask_node(state or read_config(config).node.state, "status")
     title = f"{found['fleet']}/{found['site']}/{found['node']} ({found['role']}), pid {found['pid']}"
     show(found, as_json=as_json, title=title, rows=_rows(found))
+    if any(one["phase"] == "rolled_back" for one in found["subscriptions"]):
+        return ROLLED_BACK_EXIT
     uplink = found["uplink"]
     offline = not found["peers"] and (uplink is None or not uplink["usable"])
     return STALE_EXIT if found["metadata"]["stale"] or offline else 0

@@ -73,8 +73,9 @@ class Result:
     """A whole run; sizes in bytes, times in seconds.
 
     Attributes:
-        inputs: `product`, `old_version`, `new_version`, `old`, `new`, `old_size`, `new_size`.
-        site: `devices`, `empty`, `own_uplinks`, `bad_peer`, `uplink_bits_per_second`, `uplinks`, `gateway_killed`, `level`.
+        inputs: `product`, `old_version`, `new_version`, `old`, `new`, `size` (of the new release), `chunks`, `kind`.
+        site: `devices`, `empty`, `own_uplinks`, `bad_peer`, `uplink_bits_per_second`, `uplinks`,
+            `gateway_killed`, `level`, `cut_seconds`.
         uplink_bytes: All that passed the uplinks for the update, counted by the uplinks: both directions, headers too.
         uplink_repeated_bytes: Body bytes that passed more than once.
         uplink_requests: Requests that passed.
@@ -84,7 +85,7 @@ class Result:
         full_bytes: One copy without any base.
         independent_bytes: What the devices would take if each fetched for itself: what it lacks, once each.
         duplicate_factor: `uplink_bytes` / (`delta_bytes` + `metadata_bytes`).
-        time_s: From publication until the last device had installed the release.
+        time_s: From publication until the last device had installed the release; None: one never had.
         bound_s: No way to be faster: see docs/reference/bench.md.
         bytes_by_source: Sums over the devices.
         refused_chunks: Wrong chunks that were refused, over all devices.
@@ -107,7 +108,7 @@ class Result:
     full_bytes: int
     independent_bytes: int
     duplicate_factor: float
-    time_s: float
+    time_s: float | None
     bound_s: float
     bytes_by_source: dict[str, int]
     refused_chunks: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,13 +225,13 @@ async def _result(run: _Run) -> Result:
     for device in devices:
         for source, count in device.by_source.items():
             by_source[source] = by_source.get(source, 0) + count
-    time_s = max(run.finished.values(), default=0.0) if len(run.finished) == len(devices) else math.nan
+    time_s = max(run.finished.values(), default=0.0) if len(run.finished) == len(devices) else None
     return Result(
         inputs=_inputs_row(site.inputs, report), site=_site_row(run), uplink_bytes=passed["bytes_total"],
         uplink_repeated_bytes=passed["repeated_body_bytes"], uplink_requests=passed["requests"],
         uplink_header_bytes=passed["bytes_total"] - passed["body_bytes"], delta_bytes=delta, metadata_bytes=metadata,
         full_bytes=full, independent_bytes=holders * run.cost + (len(devices) - holders) * full,
-        duplicate_factor=round(passed["bytes_total"] / run.cost, 4), time_s=round(time_s, 2),
+        duplicate_factor=round(passed["bytes_total"] / run.cost, 4), time_s=_rounded(time_s),
         bound_s=round(bound_seconds(run.cost, run.scenario.rate, len(site.uplinks)), 2), bytes_by_source=by_source,
         refused_chunks=sum(run.refused.values()), samples=run.samples, incidents=run.incidents, devices=devices, nodes=nodes,
         checks=_checks(run, devices, passed), publish_seconds=round(report.seconds, 2),

@@ -254,25 +254,23 @@ class TransferMachine:
                 self._on_failed(ChunkFailed(peer, [chunk for chunk, asked in self._asked.items() if asked == peer]), now)
 
     def _choose(self, peer: Peer, room: int, now: float) -> list[int]:
-        """Return up to `room` chunks to ask of a neighbour, rarest first, ties by dice."""
-        ready: list[tuple[int, float, int]] = []
-        for chunk in self.availability.offers(peer):
-            if self._my_turn(chunk, now):
-                ready.append((self.availability.holders(chunk), self._dice.random(), chunk))
-                if (
-                    len(ready) >= 4 * room
-                ):  # rarest of a sample: looking at all of a large release each time would cost more than it gives
-                    break
-        return [chunk for _, _, chunk in sorted(ready)[:room]]
+        """Return up to `room` chunks to ask of a neighbour: those whose turn it is, rarest first, ties by dice.
 
-    def _my_turn(self, chunk: int, now: float) -> bool:
-        """Tell if this node may ask for a chunk now, or should let others have it first to get it from them."""
-        waiting = self._place_in_line(chunk)
-        holders = self.availability.holders(chunk)
-        if waiting < holders:
-            return True
-        rounds = (waiting // max(1, holders)).bit_length()
-        return now - self._fresh_since[chunk] >= rounds * self.config.turn_seconds
+        If it is the turn of none, and the neighbour owes nothing, those whose turn was left unused.
+        """
+        ready: list[tuple[bool, int, float, int]] = []
+        for chunk in self.availability.offers(peer):
+            rounds = self._rounds_to_wait(chunk)
+            if not rounds or (not self._open[peer] and now - self._fresh_since[chunk] >= rounds * self.config.turn_seconds):
+                ready.append((rounds > 0, self.availability.holders(chunk), self._dice.random(), chunk))
+                if len(ready) >= 4 * room:  # a sample: looking at all of a large release each time would cost too much
+                    break
+        ready.sort()
+        return [chunk for late, _, _, chunk in ready[:room] if late == ready[0][0]]
+
+    def _rounds_to_wait(self, chunk: int) -> int:
+        """Return after how many doublings of its holders it is this node's turn to have a chunk; 0: now."""
+        return (self._place_in_line(chunk) // max(1, self.availability.holders(chunk))).bit_length()
 
     def _place_in_line(self, chunk: int) -> int:
         """Return how many nodes that lack a chunk come before this one; who is first turns with the chunk's index."""

@@ -96,7 +96,7 @@ class UplinkSection:
     """The path to an origin, for a node that has one of its own.
 
     Attributes:
-        origin: `http://`, `https://` or `file://` address, or a folder.
+        origin: `http://`, `https://` or `file://` address, or a folder; a relative one is relative to the file.
         poll_seconds: How often the origin is asked for news, by one node of the site.
         stall_seconds: A read that brings nothing for this long counts as a dead link.
         retry_seconds: Longest wait between tries of a dead link.
@@ -218,7 +218,11 @@ def load_config(path: str | Path, changes: Mapping[str, Mapping[str, Any]] | Non
 
 def config_from(data: dict[str, Any], folder: Path) -> NodeConfig:
     """Build a configuration from plain values, as TOML or JSON gives them; `ConfigError` names the key that is wrong."""
-    return _build(NodeConfig, data, "", folder)
+    config = _build(NodeConfig, data, "", folder)
+    if config.uplink is None or "://" in config.uplink.origin:
+        return config
+    uplink = dataclasses.replace(config.uplink, origin=str(folder / config.uplink.origin))
+    return dataclasses.replace(config, uplink=uplink)
 
 
 def _build(kind: type[_T], data: Any, path: str, folder: Path) -> _T:

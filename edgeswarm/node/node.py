@@ -18,7 +18,7 @@ import trio
 from ..abc import ChunkStore, OriginReader, PeerIdentity, ReadStream, Transport
 from ..content.digest import Digest
 from ..content.manifest import Manifest
-from ..errors import ConfigError, EdgeswarmError, FetchError, TrustError
+from ..errors import ConfigError, EdgeswarmError, FetchError, ObjectMissingError, TrustError
 from ..exchange import TransferConfig
 from ..trust.bundle import Identity
 from ..trust.catalogue import Channel, Release
@@ -178,7 +178,7 @@ class Node:
             with fetch.scope:
                 if before is not None:  # cancelled, and not ended yet
                     await before.ended()
-                await self._fetcher.run(fetch)
+                await self._bring(fetch)
                 await self._hold(fetch)
                 error = None
         except EdgeswarmError as caught:
@@ -188,6 +188,19 @@ class Node:
             if self._fetches.get(fetch.release.manifest) is fetch:
                 del self._fetches[fetch.release.manifest]
             self._note_end(fetch, error)
+
+    async def _bring(self, fetch: Fetch) -> None:
+        """Run a fetch; when the origin has an object no more, look once if it was published anew, and try again."""
+        try:
+            await self._fetcher.run(fetch)
+        except ObjectMissingError:
+            old = fetch.release
+            if not await self.news.check_now():
+                raise
+            fetch.release = self.metadata.release(old.product, old.version, self.config.node.compatible)
+            if fetch.release == old or fetch.release.manifest != old.manifest:
+                raise
+            await self._fetcher.run(fetch)
 
     def _note_end(self, fetch: Fetch, error: EdgeswarmError | None) -> None:
         """Keep how the last fetches ended for the status."""
