@@ -68,6 +68,12 @@ class Availability:
         self._offers.pop(peer, None)
         self._counts.pop(peer, None)
 
+    def forget(self, peer: Peer) -> None:
+        """Forget what a neighbour said that it has, until it says so again."""
+        if peer in self._peers:
+            self.remove_peer(peer)
+            self.add_peer(peer)
+
     def peer_has(self, peer: Peer, chunks: Sequence[int]) -> None:
         """Note that a neighbour has chunks; indices outside the manifest are ignored."""
         held, offers = self._peers[peer], self._offers[peer]

@@ -19,6 +19,9 @@ TAKEOVER_SECONDS = 0.75
 """Wait per rank before an unclaimed span of another node is taken: a guess, far above the time to hear a claim on a LAN."""
 STALL_SECONDS = 10.0
 """A claim without progress for this long is void: a guess, 64 KiB at 52 kbit/s."""
+BELIEVED_SECONDS = 120.0
+"""How long a holder's word alone renews its claim; chunks of the span that come to anybody prolong it. A guess: a span of 1 MiB,
+encoded, at 70 kbit/s."""
 RENEW_SECONDS = 1.0
 """A holder repeats its claim this often while it makes progress."""
 
@@ -45,6 +48,7 @@ class Leases:
     uplinks: dict[Peer, None] = field(default_factory=dict)
     _claims: dict[int, _Claim] = field(default_factory=dict)
     _renewed: dict[int, float] = field(default_factory=dict)
+    _believed: dict[tuple[Peer, int], float] = field(default_factory=dict)
 
     def rank(self, span: int, node: Peer | None = None) -> int:
         """Return the rank of a node (this one if None) for a span, among this node and all uplinks."""
@@ -59,17 +63,27 @@ class Leases:
     def heard(self, peer: Peer, span: int, progress: int, now: float) -> bool:
         """Note a neighbour's claim; return whether this node must give up its own claim on the span.
 
-        A claim that has stalled gives way to any other.
+        A claim that has stalled gives way to any other. One of a neighbour that never said that it has an uplink counts for
+        nothing, nor does more progress than is believed: a holder whose span brings nothing to anybody loses it.
         """
+        if peer not in self.uplinks:
+            return False
         known = self._claims.get(span)
         if known is None or known.holder == peer:
-            moved = now if known is None or progress > known.progress else known.moved
+            believed = now < self._believed.setdefault((peer, span), now + BELIEVED_SECONDS)
+            moved = now if believed and (known is None or progress > known.progress) else known.moved if known else -STALL_SECONDS
             self._claims[span] = _Claim(peer, progress, moved)
             return False
         if now - known.moved < STALL_SECONDS and self.rank(span, known.holder) <= self.rank(span, peer):
             return False
         self._claims[span] = _Claim(peer, progress, now)
         return known.holder == self.own
+
+    def delivered(self, span: int, now: float) -> None:
+        """Note that chunks of a span are at some neighbour: whoever holds the span is believed for longer."""
+        claim = self._claims.get(span)
+        if claim is not None and (claim.holder, span) in self._believed:
+            self._believed[claim.holder, span] = now + BELIEVED_SECONDS
 
     def claim(self, span: int, now: float) -> None:
         """Claim a span for this node."""

@@ -18,6 +18,7 @@ from ..errors import ConfigError, EdgeswarmError, FetchError, RemoteProtocolErro
 _log = logging.getLogger("edgeswarm.control")
 _LINE_BYTES = 1024 * 1024
 _QUESTION_SECONDS = 60.0
+_PAUSE_SECONDS = 0.2
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
@@ -42,6 +43,7 @@ async def serve_control(
     try:
         await listener.bind(str(path))
     except OSError as error:
+        listener.close()
         raise ConfigError(f"control socket {path}: {error}") from error
     finally:
         os.umask(old)
@@ -50,7 +52,12 @@ async def serve_control(
         async with trio.open_nursery() as nursery:
             task_status.started()
             while True:
-                connection, _ = await listener.accept()
+                try:
+                    connection, _ = await listener.accept()
+                except OSError as error:  # too many open files, for example
+                    _log.warning("control socket: %s", error)
+                    await trio.sleep(_PAUSE_SECONDS)
+                    continue
                 nursery.start_soon(_answer, trio.SocketStream(connection), verbs)
     finally:
         listener.close()
@@ -76,6 +83,9 @@ async def _reply(line: bytes, verbs: dict[str, Verb]) -> dict[str, Any]:
         return await verb(question)
     except EdgeswarmError as error:
         return {"error": str(error), "exit_code": error.exit_code}
+    except Exception as error:  # a bug: it must not end the node
+        _log.exception("control: %s", question["verb"])
+        return {"error": repr(error), "exit_code": 1}
 
 
 async def _read_line(stream: trio.SocketStream) -> bytes:

@@ -17,6 +17,7 @@ from ..content.digest import Digest
 from ..content.manifest import ArtifactKind, Manifest
 from ..errors import (
     ActivationError,
+    BaseMissingError,
     ContentError,
     EdgeswarmError,
     FetchError,
@@ -262,7 +263,8 @@ class Follower:
         except (EdgeswarmError, OSError) as error:
             self.last_error = str(error)
             _log.warning("%s %s: %s", offer.product, offer.version, error)
-            final = isinstance(error, ContentError | ActivationError)
+            # A malformed tree stays malformed; a chunk that rotted, or a disk that was not ready, may be better next time.
+            final = isinstance(error, ContentError) and not isinstance(error, BaseMissingError)
             self._feed(life.StageFailed(offer.manifest, str(error), final=final))
 
     async def _bring(self, offer: life.Offer) -> None:
@@ -297,12 +299,18 @@ class Follower:
             self._feed(life.ActivateFailed(offer.manifest, str(error), switched=switched))
             return
         self.version = installed.version
+        self._feed(life.Activated(installed.manifest))
         await self._use_installed()
-        self._feed(life.Activated(offer.manifest))
 
     async def _use_installed(self) -> None:
-        """Read chunks from what is installed from now on, and free the copies of them in the store."""
+        """Read chunks from what is installed from now on, and free the copies of them in the store, as far as that works now."""
+        try:
+            await self._link_installed()
+        except EdgeswarmError as error:
+            self.last_error = f"what is installed cannot be shared yet: {error}"
+            _log.warning("%s: %s", self.subscribe.product, self.last_error)
 
+    async def _link_installed(self) -> None:
         def link() -> None:
             for installed in (self._target.active(), self._target.previous()):
                 manifest = self._manifest_of(installed)

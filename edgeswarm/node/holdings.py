@@ -10,6 +10,8 @@ from ..wire.messages import Have
 _MOST_MANIFESTS = 64
 _MOST_BYTES = 1024 * 1024  # encoded: 64 manifests of 130,000 chunks each, 8 GB a release
 _MERGE_AFTER = 16
+# The peer says how many chunks a manifest has; nobody has verified it. 64 GB at the average size, 1 MiB to merge.
+_MOST_MERGED_CHUNKS = 1 << 20
 
 
 class Holdings:
@@ -27,7 +29,9 @@ class Holdings:
         if message.complete:
             said.clear()
         said.append(message)
-        if len(said) > _MERGE_AFTER:
+        if len(said) > _MERGE_AFTER and message.chunks > _MOST_MERGED_CHUNKS:
+            del said[:-_MERGE_AFTER]  # of so large an artifact only the latest news are kept until it is fetched here
+        elif len(said) > _MERGE_AFTER:
             flags = self._flags(message.manifest, message.chunks)
             said[:] = Have.announce(manifest=message.manifest, flags=flags, complete=True)
         while len(self._said) > _MOST_MANIFESTS or (len(self._said) > 1 and self.size > _MOST_BYTES):

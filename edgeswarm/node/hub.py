@@ -43,6 +43,7 @@ class Hub:
     ) -> None:  # fmt: skip
         self.transfers: dict[Digest, Transfer] = {}
         self.held: dict[Digest, Manifest] = {}
+        self.on_lost: Callable[[Digest], None] = lambda _manifest: None
         self._links: Links | None = None
         self._store = store
         self._metadata = metadata
@@ -165,7 +166,17 @@ class Hub:
                 _log.warning("chunk %d for a peer: %s", index, error)
                 return None
 
-        return await in_thread(lambda: [read(chunk) for chunk in chunks])
+        found = await in_thread(lambda: [read(chunk) for chunk in chunks])
+        if known is not None and any(data is None for data in found):
+            self._lost(manifest, [chunk for chunk, data in zip(chunks, found, strict=True) if data is None])
+        return found
+
+    def _lost(self, manifest: Digest, chunks: Sequence[int]) -> None:
+        """Say that a release that was held whole is not: what is missing is not offered any more."""
+        if self.held.pop(manifest, None) is not None:
+            for chunk in chunks:
+                self.post_all(Drop(manifest=manifest, index=chunk))
+            self.on_lost(manifest)
 
     def on_chunk(self, peer: Peer, manifest: Digest, chunk: int, data: bytes) -> None:
         """See `Host.on_chunk`."""

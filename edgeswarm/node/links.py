@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -142,6 +141,9 @@ class Links:
             _log.info("%s: %s", address, error)
             if isinstance(error, TrustError):
                 self._refuse(f"{address}: {error}")
+        except Exception:  # a bug: it ends this link, and not the node
+            dial.failures += 1
+            _log.exception("link with %s", address)
         finally:
             dial.busy = False
             wait = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(dial.failures, 16)) * self._dice.uniform(0.75, 1.25)
@@ -155,8 +157,12 @@ class Links:
     # Both ways.
 
     async def _accepted(self, link: Link) -> None:
-        with suppress(EdgeswarmError):
+        try:
             await self._use(link, connected=False)
+        except EdgeswarmError as error:
+            _log.debug("%s: %s", link.peer.address, error)
+        except Exception:  # a bug: it ends this link, and not the node
+            _log.exception("link from %s", link.peer.address)
 
     async def _use(self, link: Link, *, connected: bool) -> bool:
         """Greet and serve a link until it ends; return whether it was used."""

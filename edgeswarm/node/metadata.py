@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import trio
 
 from ..abc import ChunkStore
-from ..errors import EdgeswarmError, StoreError, TrustError
+from ..errors import EdgeswarmError, ExpiredError, StoreError, TrustError
 from ..trust.catalogue import Catalogue, Channel, Release, check_sequence, decode_channel, encode_channel
 from ..trust.client import ExpiryPolicy, Outcome, Steps, TrustClient, Want, grace
 from ..trust.clock import TimeFloor
@@ -55,6 +55,7 @@ class Metadata:
         self._policy: ExpiryPolicy = grace(grace_days)
         self._clock = clock
         self._products = dict.fromkeys(products)
+        self._verified: tuple[str, ...] = ()
         self._lock = trio.Lock()
         self._files: dict[str, bytes] = {}
         self._client: TrustClient | None = None
@@ -78,6 +79,9 @@ class Metadata:
         """The releases and channels of the products that are kept; `TrustError` before the first refresh."""
         if self._client is None:
             raise TrustError("no verified metadata yet: neither the origin nor a peer was reached since this node was set up")
+        if self._outcome is not None and self._now() > self._outcome.expires + self._policy.grace:
+            expired = f"{self._outcome.expires_first} expired on {self._outcome.expires:%Y-%m-%d}"
+            raise ExpiredError(f"{expired}: nothing new is installed until the origin or a peer brings newer metadata")
         return Catalogue(self._client)
 
     async def load(self) -> None:
@@ -119,12 +123,11 @@ class Metadata:
     async def _refresh(self, answer: Answer) -> bool:
         async with self._lock:
             floor = await in_thread(self._load_floor)
-            client = TrustClient(
-                self._files, now=self.time_floor.now(self._clock()), bootstrap=self._bootstrap, expiry=self._policy, floor=floor
-            )
+            client = TrustClient(self._files, now=self._now(), bootstrap=self._bootstrap, expiry=self._policy, floor=floor)
             try:
                 outcome = await _drive(client.refresh(), answer)
-                for product in self._products:
+                products = tuple(self._products)  # others may come meanwhile
+                for product in products:
                     outcome = await _drive(client.product(product), answer)
             except EdgeswarmError:
                 await self._save_roots(client)
@@ -132,7 +135,7 @@ class Metadata:
             newer = outcome.timestamp_version > self.version or bool(outcome.changed)
             await in_thread(partial(self._save, outcome))
             self._files = {name: data for name, data in (self._files | outcome.changed).items() if name not in outcome.obsolete}
-            self._client, self._outcome = client, outcome
+            self._client, self._outcome, self._verified = client, outcome, products
         if newer:
             self._tell()
         return newer
@@ -142,6 +145,10 @@ class Metadata:
         fresh = product not in self._products
         self._products[product] = None
         return fresh
+
+    def knows(self, product: str) -> bool:
+        """Tell if the last refresh that succeeded brought a product's role up to date."""
+        return product in self._verified
 
     def _load_floor(self) -> VersionFloor:
         data = self._store.load_object(_FLOOR)
@@ -181,11 +188,14 @@ class Metadata:
         found = self._outcome
         return {
             "version": self.version,
-            "stale": bool(found and found.stale),
+            "stale": found is not None and (found.stale or self._now() > found.expires),
             "expires": found.expires.isoformat() if found else None,
             "expires_first": found.expires_first if found else None,
             "error": self.last_error,
         }
+
+    def _now(self) -> datetime:
+        return self.time_floor.now(self._clock())
 
     # Channels.
 

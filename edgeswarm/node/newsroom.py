@@ -83,27 +83,35 @@ class Newsroom:
         except EdgeswarmError as error:
             _log.warning("metadata from the origin: %s", error)
             return False
+        except Exception:  # a bug: it must not end the node
+            _log.exception("metadata from the origin")
+            return False
         self.checked_at = time.time()
         return changed
 
-    def look_again(self) -> None:
-        """Ask once more whoever has what is known here: another product's role is wanted now."""
-        if self._nursery is not None and self._metadata.version:
-            self._nursery.start_soon(self._look_again)
+    def look_for(self, product: str) -> None:
+        """Get a product's role that was not wanted before, though the metadata may not get newer."""
+        if self._nursery is not None:
+            self._nursery.start_soon(self._look_for, product)
 
-    async def _look_again(self) -> None:
-        await self.check_now()
-        for peer in list(self.links.peers.values()) if self.links is not None else ():
-            if peer.timestamp_version >= self._metadata.version:
-                await self._ask_once(peer)
+    async def _look_for(self, product: str) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while not self._metadata.knows(product):
+            if self._uplink is not None and self._uplink.usable:
+                await self.check_now()
+            for peer in list(self.links.peers.values()) if self.links is not None else ():
+                if not self._metadata.knows(product) and peer.timestamp_version >= max(1, self._metadata.version):
+                    await self._ask_once(peer)
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LAST_PAUSE_SECONDS)
 
     async def _from_origin(self, want: Want) -> bytes | None:
         assert self._uplink is not None  # noqa: S101  # asked only with an uplink
         try:
             return await self._uplink.read(f"metadata/{want.name}", limit=want.max_bytes)
         except FetchError as error:
-            if error.temporary:
-                raise
+            if error.temporary or not want.name.endswith(".root.json"):
+                raise  # only the next root may be missing: everything else is named by what is there
             return None
 
     def consider(self, peer: Peer) -> None:
@@ -145,3 +153,5 @@ class Newsroom:
             _log.warning("metadata from %s: %s", peer.name, error)
         except (EdgeswarmError, trio.TooSlowError) as error:
             _log.info("metadata from %s: %s", peer.name, error or "no answer in time")
+        except Exception:  # a bug: it must not end the node
+            _log.exception("metadata from %s", peer.name)

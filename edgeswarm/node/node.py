@@ -18,7 +18,7 @@ import trio
 from ..abc import ChunkStore, OriginReader, PeerIdentity, ReadStream, Transport
 from ..content.digest import Digest
 from ..content.manifest import Manifest
-from ..errors import ConfigError, EdgeswarmError, FetchError, ObjectMissingError, TrustError
+from ..errors import ConfigError, ContentError, EdgeswarmError, FetchError, NodeError, ObjectMissingError, StoreError, TrustError
 from ..exchange import TransferConfig
 from ..trust.bundle import Identity
 from ..trust.catalogue import Channel, Release
@@ -84,6 +84,7 @@ class Node:
         self._hub = Hub(store, self.metadata, self._news, self.news.consider, self._on_partial)
         self.links = Links(transport(self), self._hub, self._hello, self.own.key, config.lan.max_links, dice, self._hub.on_peer)
         self._hub.links = self.news.links = self.links
+        self._hub.on_lost = self._repair
         objects = Objects(store, self.links, self.uplink, self.own.key)
         window = TransferConfig(window_chunks=config.lan.window_chunks)
         self._fetcher = Fetcher(
@@ -148,7 +149,7 @@ class Node:
             TrustError: There is none, or metadata was never verified here.
         """
         if await self.metadata.want_product(product):
-            self.news.look_again()
+            self.news.look_for(product)
         moved = await self.metadata.channel(product, channel) if channel else None
         wanted = moved.version if moved is not None else version
         return self.metadata.release(product, wanted, self.config.node.compatible), moved
@@ -183,6 +184,9 @@ class Node:
                 error = None
         except EdgeswarmError as caught:
             error = caught
+        except Exception as caught:  # a bug: it ends this fetch, and not the node
+            _log.exception("fetch of %s", fetch.release.path)
+            error = NodeError(f"the fetch of {fetch.release.path} failed: {caught!r}")
         finally:
             fetch.finish(error)
             if self._fetches.get(fetch.release.manifest) is fetch:
@@ -210,6 +214,20 @@ class Node:
         while len(self._ended) > _MOST_ENDED:
             del self._ended[next(iter(self._ended))]
 
+    def _repair(self, manifest: Digest) -> None:
+        """Fetch a held release again of which chunks were lost, if metadata still names it."""
+        try:
+            products = {section.product for section in self.config.subscribe}
+            known = [release for product in sorted(products) for release in self.metadata.catalogue.releases(product)]
+        except TrustError as error:
+            _log.error("a release lost chunks and cannot be fetched again: %s", error)
+            return
+        for release in known:
+            if release.manifest == manifest:
+                _log.warning("%s lost chunks here and is fetched again", release.path)
+                self.fetch(release)
+                return
+
     def open_stream(self, manifest: Manifest) -> ReadStream:
         """Return the verified stream of an artifact that is held: `read(offset, length)`, blocking, for threads."""
         return StoredStream(self.store, manifest).read
@@ -224,12 +242,17 @@ class Node:
         self._hub.held[fetch.manifest.digest] = fetch.manifest
 
     async def _load_held(self) -> None:
-        def load() -> list[Manifest]:
-            found = (load_stored_manifest(self.store, digest) for digest, _ in self._held_rows())
-            return [manifest for manifest in found if manifest is not None]
+        def load() -> None:
+            for digest, about in self._held_rows():
+                try:
+                    manifest = load_stored_manifest(self.store, digest)
+                except (StoreError, ContentError) as error:
+                    _log.error("%s %s is held no more, since it is damaged here: %s", about["product"], about["version"], error)
+                    continue
+                if manifest is not None:
+                    self._hub.held[digest] = manifest
 
-        for manifest in await in_thread(load):
-            self._hub.held[manifest.digest] = manifest
+        await in_thread(load)
 
     def _held_rows(self) -> list[tuple[Digest, dict[str, Any]]]:
         rows = []

@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from ..errors import ConfigError, EdgeswarmError, LocalProtocolError
+from ..errors import ActivationError, ConfigError, EdgeswarmError, LocalProtocolError
 from .config import NodeConfig
 from .control import Verb, serve_control
 from .follower import Follower
@@ -63,7 +63,10 @@ def control_verbs(node: Node, followers: list[Follower]) -> dict[str, Verb]:
         except LocalProtocolError as error:
             raise EdgeswarmError(str(error)) from error
         await follower.settled.wait()
-        return follower.status()
+        status = follower.status()
+        if status["phase"] != "rolled_back":
+            raise ActivationError(f"{follower.subscribe.product} was not rolled back: {status['reason'] or status['error']}")
+        return status
 
     return {"status": status, "check": check, "rollback": rollback}
 

@@ -50,7 +50,7 @@ _log = logging.getLogger("edgeswarm.transfer")
 _BATCH_BYTES = 512 * 1024  # one fdatasync and one thread hop for this much; 4 MiB are no faster and cost a device 8 MB
 _HAVE_SECONDS = 0.05  # SWARM: announcements are batched over 50 ms
 # Units that are fetched and not yet decoded: enough to keep one decoder busy, few enough to lose little when killed.
-_DECODE_AHEAD = 4
+_DECODE_AHEAD = 8
 
 
 class Neighbours(Protocol):
@@ -135,6 +135,7 @@ class Transfer:
         self._fresh = trio.Event()
         self._spans: dict[int, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
+        self._stopping = False
         self._changed = trio.Event()
 
     @property
@@ -168,15 +169,19 @@ class Transfer:
             nursery.start_soon(self._tick)
             nursery.start_soon(self._keep_arrivals)
             nursery.start_soon(self._announce)
-            self.feed(UplinkUsable(self._uplink is not None and self._uplink.usable))
-            await self.done.wait()
-            self._flush_announcements()
+            try:
+                self.feed(UplinkUsable(self._uplink is not None and self._uplink.usable))
+                await self.done.wait()
+                self._flush_announcements()
+            finally:
+                self._stopping = True  # a span that ends because of this must not be begun again
             nursery.cancel_scope.cancel()
 
     def feed(self, event: Event) -> None:
         """Give the machine one event and perform what it wants."""
         for effect in self._machine.handle(event, trio.current_time()):
-            self._perform(effect)
+            if not self._stopping or isinstance(effect, Release):  # what this node leaves is free for others at once
+                self._perform(effect)
 
     def chunk_came(self, peer: bytes, source: str, chunk: int, data: bytes) -> None:
         """Take a chunk that a peer sent; a wrong one is the peer's fault and is asked of another."""
@@ -248,7 +253,7 @@ class Transfer:
             self.meter.by_source[arrived.source] += len(arrived.data)
         self._to_announce += fresh
         # A chunk may stand in several places of the stream: one arrival serves them all.
-        here = [twin for chunk in fresh for twin in self._twins.get(chunk, (chunk,))]
+        here = list(dict.fromkeys(twin for chunk in fresh for twin in self._twins.get(chunk, (chunk,))))
         twins = [chunk for chunk in here if chunk not in fresh and not self._machine.availability.is_here(chunk)]
         self.meter.by_source[LOCAL] += sum(self.manifest.sizes[chunk] for chunk in twins)
         self.feed(ChunkHere(here))
@@ -292,6 +297,7 @@ class Transfer:
                 await self._fetch_chunks(span, chunks)
         except FetchError as error:
             if not error.temporary:
+                self._stopping = True
                 raise
             _log.warning("span %d of %s over the uplink: %s", span, short(self.manifest.digest), error)
         except ContentError as error:
@@ -349,26 +355,35 @@ class Transfer:
                 self._neighbours.partial(heir, read.pack, piece.offset, at, data)
 
         async with plain_nursery() as nursery:
-            nursery.start_soon(self._decode_all, read.index, receive)
+            nursery.start_soon(self._decode_all, self._uplink, read.index, receive)
             with send:
                 await self._uplink.read_pack(read, on_bytes, on_piece, on_partial)
 
-    async def _decode_all(self, index: PackIndex, pieces: trio.MemoryReceiveChannel[tuple[Piece, bytes]]) -> None:
+    async def _decode_all(self, uplink: Uplink, index: PackIndex, pieces: trio.MemoryReceiveChannel[tuple[Piece, bytes]]) -> None:
         """Decode and keep pieces until no more come, also when cancelled: the few that wait here have been paid for."""
         with trio.CancelScope(shield=True), pieces:
-            async for piece, data in pieces:
-                await self._decode_one(index, piece, data)
+            async for first in pieces:
+                batch = [first]
+                with suppress(trio.WouldBlock, trio.EndOfChannel):
+                    while len(batch) < _DECODE_AHEAD:
+                        batch.append(pieces.receive_nowait())
+                arrived = [chunk for piece, data in batch for chunk in await self._decode_one(index, piece, data)]
+                await self._keep(arrived)
+                for piece, _ in batch:
+                    uplink.kept(index.packs[piece.pack], piece.offset)
 
-    async def _decode_one(self, index: PackIndex, piece: Piece, data: bytes) -> None:
+    async def _decode_one(self, index: PackIndex, piece: Piece, data: bytes) -> list[_Arrived]:
+        """Return the chunks of a piece; none if its base is not here, and then they are taken whole."""
         try:
             plain = await in_thread(partial(self._decode, index, piece, data))
-        except BaseMissingError as error:
+        except ContentError as error:
+            if index.base is not None:
+                self._refused[piece.first] = None
+            if not isinstance(error, BaseMissingError):
+                raise
             _log.warning("delta unit of chunks %d+%d: %s; its chunks are taken whole", piece.first, piece.count, error)
-            self._refused[piece.first] = None
-            return
-        await self._keep([_Arrived(piece.first + i, part, ORIGIN) for i, part in enumerate(plain)])
-        if self._uplink is not None:
-            self._uplink.kept(index.packs[piece.pack], piece.offset)
+            return []
+        return [_Arrived(piece.first + i, part, ORIGIN) for i, part in enumerate(plain)]
 
     def _decode(self, index: PackIndex, piece: Piece, data: bytes) -> list[bytes]:
         """Decode one piece and check every chunk that it makes."""

@@ -135,7 +135,8 @@ class Uplink:
                 self._partial.keep(read.pack, waiting[0].offset, bytes(buffer))
 
     def kept(self, pack: Digest, offset: int) -> None:
-        """Note that what a piece makes is durable, so that its bytes need not be."""
+        """Note that what a piece makes is verified and durable: its bytes need not be kept, and the uplink is as it should be."""
+        self._failures = 0
         self._partial.remove(pack, offset)
 
     def take_partial(self, pack: Digest, offset: int, at: int, data: bytes) -> None:
@@ -165,7 +166,6 @@ class Uplink:
         self._failed(error)
 
     def _worked(self) -> None:
-        self._failures = 0
         self._set(usable=True)
 
     def _failed(self, error: Exception) -> None:
