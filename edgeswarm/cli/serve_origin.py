@@ -29,6 +29,9 @@ def serve(
     """
     if not os.path.isdir(directory):
         raise ConfigError(f"{directory}: is no folder")
+    if not os.path.isdir(os.path.join(directory, "metadata")) or os.path.exists(os.path.join(directory, "fleet.toml")):
+        hint = os.path.join(directory, "origin")
+        raise ConfigError(f"{directory}: is no origin, and may hold keys that nobody must see; the origin of a fleet is {hint}")
     try:
         trio.run(_serve, os.path.abspath(directory), listen, as_json)
     except* ConfigError as errors:

@@ -82,7 +82,7 @@ def publish(
         release = _put_objects(aim, catalogue, objects)
     source.check_unchanged()
     writer.put(manifest_name(release.manifest), built.manifest.root_bytes)
-    signed = _sign(aim, writer, release, built.manifest.root_bytes)
+    signed = _sign(aim, writer, release, built.manifest.root_bytes, back=options.back)
     return _report(aim, objects, signed, time.monotonic() - started)
 
 
@@ -102,10 +102,13 @@ def _cut(source: Source, options: PublishOptions) -> BuiltManifest:
 def _check_wish(aim: _Aim, catalogue: Catalogue, built: BuiltManifest, *, back: bool) -> None:
     """Refuse early, before hours of encoding, what would be refused at the end."""
     old = _published(aim, catalogue)
-    if old is None:
-        return
-    if old.manifest != built.manifest.digest:
+    if old is not None and old.manifest != built.manifest.digest:
         raise PublishError(f"{old.path} was published with other content: give the new content a new version")
+    _check_forward(aim, catalogue, back=back)
+
+
+def _check_forward(aim: _Aim, catalogue: Catalogue, *, back: bool) -> None:
+    """Refuse to take a channel back to a version that the present one replaced, for whatever variant."""
     if back or aim.channel not in catalogue.channels(aim.product):
         return
     current = catalogue.channel(aim.product, aim.channel).version
@@ -179,13 +182,14 @@ class _Signed:
     versions: dict[Digest, str]
 
 
-def _sign(aim: _Aim, writer: OriginWriter, release: Release, root: bytes) -> _Signed:
+def _sign(aim: _Aim, writer: OriginWriter, release: Release, root: bytes, *, back: bool) -> _Signed:
     """Add the release to what is at the origin now, and write the new metadata, if there is any."""
     seen: dict[str, int] = {}
     with writer.lock():
         repository = aim.fleet.repository(writer, now=aim.now, seen=seen)
         if aim.product not in repository.products():
             repository.delegate(aim.product, aim.fleet.product_keyring(aim.product))
+        _check_forward(aim, repository.catalogue, back=back)  # again: another publisher may have moved it meanwhile
         release = _with_others(release, _published(aim, repository.catalogue))
         repository.add_release(release, root)
         entry = _move_channel(aim, repository)

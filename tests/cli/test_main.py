@@ -116,8 +116,7 @@ def test_the_passphrase_comes_from_the_environment(
         (["refresh", "--fleet", "/nowhere"], "edgeswarm init"),
         (["enrol", "s", "n", "/nowhere/x", "--subscribe", "app"], "PRODUCT@CHANNEL"),
         (["serve-origin", "/nowhere"], "no folder"),
-        (["serve-origin", "/", "--listen", "nonsense"], "nonsense"),
-        (["serve-origin", "/", "--listen", "192.0.2.1:1"], "cannot listen"),
+        (["serve-origin", "/"], "no origin"),
     ],
 )
 def test_wrong_usage_is_one_line_and_2(capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
@@ -248,3 +247,19 @@ def test_the_package_is_light_without_a_command() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": "."}
     )
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("listen", "says"), [("nonsense", "nonsense"), ("192.0.2.1:1", "cannot listen")])
+def test_an_origin_is_not_served_just_anywhere(capsys: pytest.CaptureFixture[str], tmp_path: Path, listen: str, says: str) -> None:
+    (tmp_path / "metadata").mkdir()
+    code, error = refusal(capsys, "serve-origin", str(tmp_path), "--listen", listen)
+    assert code == 2
+    assert says in error
+
+
+def test_a_fleet_folder_with_its_keys_is_not_served(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "metadata").mkdir()
+    (tmp_path / "fleet.toml").touch()
+    code, error = refusal(capsys, "serve-origin", str(tmp_path))
+    assert code == 2
+    assert "keys" in error

@@ -144,6 +144,14 @@ def test_promotion_to_another_channel_adds_the_delta_that_its_sites_need(world: 
     assert [catalogue.channel("app", name).version for name in ("beta", "stable")] == ["c", "c"]
 
 
+def test_another_variant_of_an_old_version_does_not_take_the_channel_back(world: World) -> None:
+    world.publish(V1, "1")
+    world.publish(V2, "2")
+    with pytest.raises(PublishError, match="--back"):
+        world.publish(V1, "1", compatible="board-7")
+    assert world.catalogue().channel("app", "stable").version == "2"
+
+
 def test_a_channel_goes_back_only_when_told_to(world: World) -> None:
     world.publish(V1, "1")
     world.publish(V2, "2")
