@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
 
 from .events import Peer
 
@@ -68,11 +69,13 @@ class Availability:
         self._offers.pop(peer, None)
         self._counts.pop(peer, None)
 
-    def forget(self, peer: Peer) -> None:
-        """Forget what a neighbour said that it has, until it says so again."""
+    def forget(self, peer: Peer) -> list[int]:
+        """Forget what a neighbour said that it has, and return it."""
+        said = list(compress(range(self.chunks), self._peers.get(peer, b"")))
         if peer in self._peers:
             self.remove_peer(peer)
             self.add_peer(peer)
+        return said
 
     def peer_has(self, peer: Peer, chunks: Sequence[int]) -> None:
         """Note that a neighbour has chunks; indices outside the manifest are ignored."""

@@ -124,6 +124,7 @@ class TransferMachine:
         self._told: dict[Peer, None] = {}
         self._fresh_since = array("d", [math.inf]) * chunks  # when a neighbour first said that it has the chunk
         self._rested: dict[Peer, float] = {}
+        self._doubted: dict[Peer, list[int]] = {}
         self._fetching: dict[int, None] = {}
         self._free_since: dict[int, float] = {}
         self._said_complete = False
@@ -161,7 +162,7 @@ class TransferMachine:
     def _on_left(self, event: PeerLeft, now: float) -> list[Effect]:
         for chunk in [chunk for chunk, peer in self._asked.items() if peer == event.peer]:
             self._unask(chunk)
-        for table in (self._open, self._heard, self._told, self._rested):
+        for table in (self._open, self._heard, self._told, self._rested, self._doubted):
             table.pop(event.peer, None)
         self.availability.remove_peer(event.peer)
         self.leases.remove(event.peer)
@@ -255,10 +256,14 @@ class TransferMachine:
 
     def _give_up_stalled(self, now: float) -> None:
         """Leave neighbours alone for a while that were asked and sent nothing; others may have what was asked of them."""
+        for peer in [peer for peer, until in self._rested.items() if now >= until]:
+            del self._rested[peer]
+            self.availability.peer_has(peer, self._doubted.pop(peer))
         for peer in [peer for peer, count in self._open.items() if count]:
             if now - self._heard[peer] >= self.config.stall_seconds:
                 self._rested[peer] = now + self.config.stall_seconds
-                self.availability.forget(peer)  # what it said counts for nothing: others, or the uplink, are to bring it
+                # What it said counts for nothing for as long: others, or the uplink, are to bring it.
+                self._doubted[peer] = self.availability.forget(peer)
                 self._on_failed(ChunkFailed(peer, [chunk for chunk, asked in self._asked.items() if asked == peer]), now)
 
     def _choose(self, peer: Peer, room: int, now: float) -> list[int]:

@@ -256,9 +256,9 @@ class Hub:
 
     def on_uplink(self, usable: bool) -> None:
         """Note that the uplink can be used from now on, or cannot."""
+        self.post_all(self._news())  # before any claim: one of a node without an uplink counts for nothing
         for transfer in list(self.transfers.values()):
             transfer.feed(UplinkUsable(usable))
-        self.post_all(self._news())
 
 
 def _post_have(peer: Peer, manifest: Digest, chunks: Sequence[int], n_chunks: int, *, replace: bool) -> None:

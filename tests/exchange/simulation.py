@@ -136,9 +136,9 @@ class Site:
 
     def set_uplink(self, node: SimNode, usable: bool) -> None:
         node.usable = usable
-        self.feed(node, UplinkUsable(usable))
         for peer in node.links:
             self.tell(node, peer, PeerUplink(node.id, usable))
+        self.feed(node, UplinkUsable(usable))
         if not usable:
             for span in list(node.fetching):
                 self._end_span(node, span)

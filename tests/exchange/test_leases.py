@@ -114,3 +114,28 @@ def test_own_claims_are_renewed_once_a_second() -> None:
     assert len(told) == 3
     assert all(later - earlier >= RENEW_SECONDS for earlier, later in pairwise(told))
     assert not table.progress(SPAN + 1, 5, 9.0)
+
+
+def test_a_claim_of_a_node_without_an_uplink_counts_for_nothing() -> None:
+    table = leases(MIDDLE)
+    stranger = node_id("stranger")
+    assert not table.heard(stranger, SPAN, 0, 0.0)
+    assert not table.held_by_other(SPAN, 0.0)
+
+
+def test_a_holder_that_delivers_nothing_is_not_believed_for_ever() -> None:
+    table = leases(MIDDLE)
+    held = []
+    for second in range(300):
+        table.heard(BEST, SPAN, second, float(second))
+        held.append(table.held_by_other(SPAN, float(second)))
+    assert held[:120] == [True] * 120
+    assert not any(held[135:])
+
+
+def test_a_holder_that_delivers_is_believed() -> None:
+    table = leases(MIDDLE)
+    for second in range(300):
+        table.heard(BEST, SPAN, second, float(second))
+        table.delivered(SPAN, float(second))
+        assert table.held_by_other(SPAN, float(second))

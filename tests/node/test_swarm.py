@@ -10,7 +10,7 @@ import trio
 from edgeswarm.node import Node
 from edgeswarm.trust.catalogue import Release
 
-from .world import MemoryOrigin, World, current, site
+from .world import MemoryOrigin, World, current, site, until
 
 pytestmark = pytest.mark.slow
 
@@ -39,9 +39,7 @@ async def fetch_one(node: Node, release: Release) -> None:
 
 
 async def wait_until_version(nodes: list[Node], version: int) -> None:
-    for node in nodes:
-        while node.metadata.version < version:
-            await trio.sleep(0.05)
+    await until(lambda: all(node.metadata.version >= version for node in nodes))
 
 
 async def test_a_release_crosses_the_uplink_once(autojump_clock: trio.testing.MockClock) -> None:

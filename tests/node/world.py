@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -98,7 +98,7 @@ class World:
     network: MemoryNetwork = field(default_factory=MemoryNetwork)
     objects: dict[str, bytes] = field(default_factory=dict)
     built: dict[str, tuple[BuiltManifest, bytes]] = field(default_factory=dict)
-    next_host: int = 0
+    now: datetime = NOW
 
     def __post_init__(self) -> None:
         self.keys = [SigningKey.generate() for _ in range(3)]
@@ -168,10 +168,12 @@ class World:
         subscribe: tuple[SubscribeSection, ...] = (),
         identity: Identity | None = None,
         seed: int = 1,
+        beacons: bool = False,
+        grace_days: int = 0,
     ) -> AsyncIterator[Node]:
         """Run a node that listens at `<name>:7651`."""
         config = NodeConfig(
-            node=NodeSection(state=Path("/nowhere"), identity=Path("/nowhere"), role=role),
+            node=NodeSection(state=Path("/nowhere"), identity=Path("/nowhere"), role=role, expiry_grace_days=grace_days),
             lan=LanSection(listen=f"{name}:7651", peers=peers),
             uplink=UplinkSection(origin="memory", poll_seconds=1.0, retry_seconds=2.0) if origin else None,
             subscribe=subscribe,
@@ -182,7 +184,8 @@ class World:
             origin=origin,
             identity=identity or self.identity(name, role),
             dice=Random(f"{name} {seed}"),
-            clock=lambda: NOW,
+            clock=lambda: self.now,
+            beacons=(lambda _node: self.network.open_beacons(name)) if beacons else None,
         )
         IN_PLACE.set(True)
         async with open_node(config, parts) as node:
@@ -205,3 +208,10 @@ async def current(node: Node, channel: str = "stable") -> Release:
     async for _, release in node.subscribe("app", channel):
         return release
     raise AssertionError
+
+
+async def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
+    """Wait until something is so, in virtual time."""
+    with trio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110  # any state of a node may be waited for, and looking costs nothing here
+            await trio.sleep(0.02)

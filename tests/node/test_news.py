@@ -1,0 +1,212 @@
+"""Metadata and small objects: who asks the origin, what a lie does, what survives a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
+
+import pytest
+import trio
+
+from edgeswarm.errors import TrustError
+from edgeswarm.node import Node
+from edgeswarm.store import MemoryStore
+from edgeswarm.wire.messages import GetObject, Have, News, ObjectData, Ping, Pong
+
+from .remote import Remote, remote
+from .test_scenarios import BLOB, content_of
+from .test_swarm import fetch_all, wait_until_version
+from .world import NOW, MemoryOrigin, World, current, until
+
+CLOCK = trio.testing.MockClock
+
+
+class CountingOrigin(MemoryOrigin):
+    """Counts how often the timestamp was asked for."""
+
+    polls = reads = 0
+
+    async def read(self, name: str, *, limit: int) -> bytes:
+        self.reads += 1
+        self.polls += name == "metadata/timestamp.json"
+        return await super().read(name, limit=limit)
+
+
+async def three_uplinks(world: World, stack: AsyncExitStack) -> tuple[list[Node], list[CountingOrigin]]:
+    origins = [CountingOrigin(world.objects) for _ in range(3)]
+    nodes = [
+        await stack.enter_async_context(world.node(name, origin=origin, peers=("a:7651", "b:7651")))
+        for name, origin in zip("abc", origins, strict=True)
+    ]
+    await until(lambda: all(len(node.links.peers) == 2 for node in nodes))
+    await trio.sleep(2)
+    for origin in origins:
+        origin.polls = 0
+    return nodes, origins
+
+
+@pytest.mark.slow
+async def test_one_of_several_uplinks_polls_and_another_takes_over(autojump_clock: CLOCK) -> None:
+    world = World()
+    async with AsyncExitStack() as stack:
+        nodes, origins = await three_uplinks(world, stack)
+        looks = 0
+
+        def look(is_my_duty: Callable[[], bool]) -> bool:
+            nonlocal looks
+            looks += 1
+            return is_my_duty()
+
+        for node in nodes:
+            node.news._is_my_duty = partial(look, node.news._is_my_duty)
+        await trio.sleep(60)
+        assert looks < 3 * 70  # those whose duty it is not look once a second, too
+        polls = [origin.polls for origin in origins]
+        assert sorted(polls)[:2] == [0, 0]
+        assert 50 <= max(polls) <= 70
+        (poller,) = [origin for origin in origins if origin.polls]
+        poller.down = True
+        await trio.sleep(20)
+        world.publish("1", b"x")
+        await until(lambda: all(node.metadata.version == 2 for node in nodes), 10)
+
+
+async def test_a_dead_uplink_is_asked_again_as_soon_as_it_works(autojump_clock: CLOCK) -> None:
+    world = World()
+    origin = CountingOrigin(world.objects)
+    origin.down = True
+    async with world.node("a", origin=origin) as node:
+        node.news._poll_seconds = 1000.0
+        await trio.sleep(20)
+        assert 5 < origin.reads < 30
+        origin.down = False
+        await until(lambda: node.metadata.version == 1, 5)
+
+
+async def test_metadata_that_goes_back_is_refused(autojump_clock: CLOCK) -> None:
+    world = World()
+    world.publish("1", b"x")
+    store, old = MemoryStore(), dict(world.objects)
+    world.publish("2", b"y")
+    async with world.node("a", origin=MemoryOrigin(world.objects), store=store) as node:
+        await current(node)
+        version = node.metadata.version
+    async with world.node("a", origin=MemoryOrigin(old), store=store) as node:
+        await trio.sleep(10)
+        assert node.metadata.version == version
+        assert (await current(node)).version == "2"
+        assert node.metadata.last_error
+        assert node.uplink is not None
+        assert node.uplink.usable
+
+
+async def test_floors_hold_when_the_files_are_lost(autojump_clock: CLOCK) -> None:
+    world = World()
+    world.publish("1", b"x")
+    store, old = MemoryStore(), dict(world.objects)
+    world.publish("2", b"y")
+    async with world.node("a", origin=MemoryOrigin(world.objects), store=store) as node:
+        await current(node)
+    for name in store.list_objects("metadata/"):
+        store.delete_object(name)
+    async with world.node("a", origin=MemoryOrigin(old), store=store) as node:
+        await trio.sleep(10)
+        assert node.metadata.version == 0
+        with pytest.raises(TrustError):
+            await node.find("app", channel="stable")
+
+
+@pytest.mark.parametrize("grace_days", [0, 3650])
+async def test_expired_metadata(grace_days: int, autojump_clock: CLOCK) -> None:
+    world = World()
+    world.publish("1", b"x")
+    store = MemoryStore()
+    async with world.node("a", origin=MemoryOrigin(world.objects), store=store) as node:
+        await current(node)
+    world.now = NOW + timedelta(days=300)
+    async with world.node("a", store=store, grace_days=grace_days) as node:
+        if grace_days:
+            assert (await current(node)).version == "1"
+            assert node.metadata.status()["stale"] is True
+        else:
+            assert node.metadata.version == 0
+            assert "expired" in node.metadata.status()["error"]
+
+
+async def test_a_product_that_is_wanted_later_is_fetched(autojump_clock: CLOCK) -> None:
+    world = World()
+    world.publish("1", b"x")
+    async with (
+        world.node("gateway", origin=MemoryOrigin(world.objects)) as gateway,
+        world.node("a", peers=("gateway:7651",)) as device,
+    ):
+        await wait_until_version([gateway, device], 2)
+        with trio.fail_after(30), pytest.raises(TrustError):
+            await device.find("app", channel="stable")
+        await current(gateway)
+        assert (await current(device)).version == "1"
+
+
+async def test_a_peer_that_cannot_prove_its_news_is_asked_less_and_less(autojump_clock: CLOCK) -> None:
+    world = World()
+    async with world.node("gateway", origin=MemoryOrigin(world.objects)) as node, remote(world) as peer:
+        await wait_until_version([node], 1)
+        asked = 0
+        await peer.say(News(timestamp_version=10**6, uplink=False))
+        with trio.move_on_after(600):
+            while True:
+                event = await peer.hear()
+                if isinstance(event, GetObject):
+                    asked += 1
+                    await peer.say(ObjectData(request=event.request, last=True, data=b"nonsense"[: event.limit]))
+                elif isinstance(event, Ping):
+                    await peer.say(Pong(nonce=event.nonce))
+        assert 5 < asked < 60
+        assert node.metadata.version == 1
+
+
+async def lie(peer: Remote, chunks: int, manifest: bytes) -> None:
+    """Answer each question for an object with nonsense."""
+    await peer.say(*Have.announce(manifest=manifest, flags=bytes([1]) * chunks, complete=True))
+    while type(event := await peer.hear()).__name__ != "Closed":
+        if isinstance(event, GetObject) and event.kind != "metadata":
+            await peer.say(ObjectData(request=event.request, last=True, data=b"nonsense"[: event.limit]))
+        elif isinstance(event, GetObject):
+            await peer.say(ObjectData(request=event.request, found=False, last=True))
+
+
+@pytest.mark.slow
+async def test_a_wrong_page_bans_the_peer_and_is_fetched_elsewhere(autojump_clock: CLOCK) -> None:
+    world = World()
+    release = world.publish("1", BLOB)
+    async with (
+        world.node("gateway", role="gateway", origin=MemoryOrigin(world.objects)) as gateway,
+        world.node("device0", peers=("gateway:7651",)) as device,
+        remote(world, to="device0:7651", role="gateway") as peer,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(lie, peer, 3, release.manifest)
+        await until(lambda: len(device.links.peers) == 2)
+        await fetch_all([gateway, device], release)
+        assert content_of(device, release) == BLOB
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_damaged_object_is_fetched_again(autojump_clock: CLOCK) -> None:
+    from edgeswarm.errors import StoreError
+
+    class Rotten(MemoryStore):
+        def load_object(self, name: str) -> bytes | None:
+            data = super().load_object(name)
+            if data == b"rot":
+                raise StoreError(f"{name} is damaged")
+            return data
+
+    world, store = World(), Rotten()
+    release = world.publish("1", b"x" * 1000)
+    store.save_object(f"manifest/{release.manifest.hex()}", b"rot")
+    async with world.node("a", origin=MemoryOrigin(world.objects), store=store) as node:
+        await fetch_all([node], release)
+        assert content_of(node, release) == b"x" * 1000

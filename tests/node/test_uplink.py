@@ -1,0 +1,189 @@
+"""The uplink: what had come is not read twice, and a dead link is left alone for a while."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import trio
+
+from edgeswarm.content.digest import digest
+from edgeswarm.content.index import PackIndex, Piece, pack_name
+from edgeswarm.content.plan import PackRead
+from edgeswarm.errors import ContentError, FetchError, ObjectMissingError
+from edgeswarm.node.partials import Partials
+from edgeswarm.node.uplink import Uplink
+
+from .world import MemoryOrigin, until
+
+PIECE = 50_000
+DATA = Random(1).randbytes(3 * PIECE)
+PACK = digest(DATA)
+NAME = pack_name(PACK)
+
+
+def pack_read(*, wrong: int | None = None) -> PackRead:
+    pieces = tuple(
+        Piece(i, 1, 0, i * PIECE, PIECE, digest(b"" if i == wrong else DATA[i * PIECE : (i + 1) * PIECE])) for i in range(3)
+    )  # fmt: skip
+    return PackRead(PackIndex(bytes(32), bytes(32), (PACK,), (), (), pieces), PACK, 0, len(DATA), pieces)
+
+
+class Reader:
+    """An uplink and what it brought."""
+
+    def __init__(self, *, rate: float = 0.0, retry_seconds: float = 8.0) -> None:
+        self.origin = MemoryOrigin({NAME: DATA, "small": b"12"}, rate)
+        self.changes: list[bool] = []
+        self.uplink = Uplink(
+            self.origin, Partials(None), retry_seconds=retry_seconds, dice=Random(1), on_change=self.changes.append
+        )  # fmt: skip
+        self.pieces: dict[int, bytes] = {}
+        self.bytes = 0
+        self.shared: list[tuple[int, int, bytes]] = []
+
+    async def read(self, read: PackRead) -> None:
+        await self.uplink.read_pack(
+            read, self._on_bytes, self._on_piece, lambda p, at, data: self.shared.append((p.first, at, data))
+        )
+
+    def _on_bytes(self, count: int) -> None:
+        self.bytes += count
+
+    async def _on_piece(self, piece: Piece, data: bytes) -> None:
+        assert piece.first not in self.pieces
+        self.pieces[piece.first] = data
+
+    def rest(self) -> PackRead:
+        """What a new plan would read: the pieces that did not come."""
+        whole = pack_read()
+        pieces = tuple(piece for piece in whole.pieces if piece.first not in self.pieces)
+        return PackRead(whole.index, PACK, pieces[0].offset, len(DATA) - pieces[0].offset, pieces)
+
+    @property
+    def whole(self) -> bytes:
+        return b"".join(self.pieces[i] for i in sorted(self.pieces))
+
+
+@pytest.mark.parametrize("blocks", range(1, 10))
+async def test_a_cut_repeats_no_byte(blocks: int, autojump_clock: trio.testing.MockClock) -> None:
+    reader = Reader()
+    reader.origin.cut_after = blocks
+    with pytest.raises(FetchError):
+        await reader.read(pack_read())
+    reader.origin.down, reader.origin.cut_after = False, None
+    await reader.read(reader.rest())
+    assert reader.whole == DATA
+    assert reader.bytes == len(DATA) == reader.uplink.bytes_read
+    assert reader.origin.repeated_bytes("packs/") == 0
+
+
+async def test_a_cancelled_read_repeats_no_byte(autojump_clock: trio.testing.MockClock) -> None:
+    reader = Reader(rate=16384)
+    with trio.move_on_after(4.5):
+        await reader.read(pack_read())
+    await reader.read(reader.rest())
+    assert reader.whole == DATA
+    assert reader.origin.repeated_bytes("packs/") == 0
+
+
+async def test_what_a_neighbour_shared_is_not_read_again() -> None:
+    reader, dying = Reader(), Reader()
+    dying.origin.cut_after = 3
+    with pytest.raises(FetchError):
+        await dying.read(pack_read())
+    for _, at, data in dying.shared:
+        reader.uplink.take_partial(PACK, 0, at, data)
+    await reader.read(pack_read())
+    assert reader.whole == DATA
+    assert reader.bytes <= len(DATA) - 2 * 16384
+
+
+async def test_a_lie_of_a_neighbour_costs_one_piece_once() -> None:
+    reader = Reader()
+    reader.uplink.take_partial(PACK, 0, 0, bytes(1000))
+    with pytest.raises(ContentError):
+        await reader.read(pack_read())
+    assert not reader.uplink.usable
+    await reader.read(pack_read())
+    assert reader.whole == DATA
+
+
+@pytest.mark.parametrize(("offset", "at", "size"), [(0, 5, 10), (0, 0, 5 * 2**20)])
+async def test_parts_that_do_not_fit_are_ignored(offset: int, at: int, size: int) -> None:
+    partials = Partials(None)
+    partials.append(PACK, offset, at, bytes(size))
+    assert partials.take(PACK, offset) == b""
+
+
+def test_many_small_parts_take_bounded_memory() -> None:
+    partials = Partials(None)
+    for offset in range(5000):
+        partials.append(PACK, offset, 0, b"x")
+    assert sum(bool(partials.take(PACK, offset)) for offset in range(5000)) <= 256
+
+
+async def test_a_wrong_piece_makes_the_uplink_wait() -> None:
+    reader = Reader()
+    with pytest.raises(ContentError, match="chunk 1"):
+        await reader.read(pack_read(wrong=1))
+    assert list(reader.pieces) == [0]
+    assert reader.changes == [False]
+
+
+async def test_a_clear_answer_does_not_mark_the_link_as_dead() -> None:
+    reader = Reader()
+    with pytest.raises(ObjectMissingError):
+        await reader.uplink.read("nowhere", limit=10)
+    assert reader.uplink.usable
+    assert reader.changes == []
+
+
+async def test_back_off_doubles_up_to_the_maximum(autojump_clock: trio.testing.MockClock) -> None:
+    reader = Reader(retry_seconds=4.0)
+    reader.origin.down = True
+    waits = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader.uplink.run)
+        for _ in range(6):
+            with pytest.raises(FetchError):
+                await reader.uplink.read("small", limit=10)
+            start = trio.current_time()
+            await until(lambda: reader.uplink.usable)
+            waits.append(trio.current_time() - start)
+        nursery.cancel_scope.cancel()
+    for wait, wanted in zip(waits, [0.5, 1, 2, 4, 4, 4], strict=True):
+        assert 0.75 * wanted <= wait <= 1.25 * wanted + 0.02
+    assert reader.changes == [False, True] * 6
+
+
+async def test_what_works_ends_the_back_off(autojump_clock: trio.testing.MockClock) -> None:
+    reader = Reader()
+    reader.origin.down = True
+    for _ in range(3):
+        with pytest.raises(FetchError):
+            await reader.uplink.read("small", limit=10)
+    reader.origin.down = False
+    assert await reader.uplink.read("small", limit=10) == b"12"
+    assert reader.changes == [False, True]
+    assert await reader.uplink.read_range(NAME, 5, 7) == DATA[5:12]
+
+
+async def test_an_idle_uplink_does_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    reader = Reader()
+    with trio.move_on_after(1000):
+        await reader.uplink.run()
+    assert reader.changes == []
+
+
+def test_beginnings_survive_the_process(tmp_path) -> None:
+    first = Partials(tmp_path / "partial")
+    first.save(PACK, 7, 0, b"abc")
+    first.save(PACK, 7, 3, b"def")
+    first.save(PACK, 9, 0, b"gone")
+    first.remove(PACK, 9)
+    (tmp_path / "partial" / "stranger").write_bytes(b"x")
+    second = Partials(tmp_path / "partial")
+    assert second.take(PACK, 7) == b"abcdef"
+    assert second.take(PACK, 9) == b""
+    assert (tmp_path / "partial" / "stranger").exists()
