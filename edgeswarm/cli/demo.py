@@ -15,11 +15,12 @@ from rich.console import Console
 
 from ..demo.inputs import Inputs, default_inputs, own_inputs
 from ..demo.report import render_report
-from ..demo.scenario import Scenario, run_scenario
+from ..demo.scenario import Scenario, run_scenario, same_content
 from ..demo.shaping import parse_rate
 from ..demo.site import SiteSpec
 from ..demo.summary import LiveView, print_summary
 from ..errors import ConfigError
+from ..publish import PublishOptions
 
 _FAILED_EXIT = 1
 _Flag = Annotated[bool, Parameter(negative="")]
@@ -64,6 +65,12 @@ def demo(
     uplinks = own_uplinks if own_uplinks is not None else int(kill_gateway)
     if not 1 <= devices <= 200 or not 0 <= uplinks <= devices or (kill_gateway and not uplinks):
         raise ConfigError("--devices: wanted 1 to 200; --own-uplinks: at most so many, and at least one with --kill-gateway")
+    PublishOptions(level=level)
+    for path in (report, json_file):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ConfigError(f"{path}: there is no folder to write it to")
+    if same_content(inputs.old, inputs.new):
+        raise ConfigError(f"{inputs.old} and {inputs.new} hold the same content: there would be nothing to update")
     spec = SiteSpec(devices=devices, empty=devices // 2 if half_empty else 0, own_uplinks=uplinks, level=level)
     scenario = Scenario(rate=parse_rate(uplink), kill_gateway_at=0.6 if kill_gateway else None)
     result = _run(inputs, spec, scenario, keep)

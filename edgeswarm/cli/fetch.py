@@ -47,6 +47,8 @@ def fetch(
     """
     if channel and version:
         raise ConfigError("--channel and --version: give one of them")
+    if within < 0:
+        raise ConfigError(f"--timeout: wanted 0 or more seconds, got {within:g}")
     log.start()
     target = out.absolute() if out is not None else None
     loaded = read_config(config, changes)

@@ -350,6 +350,7 @@ class Follower:
         run = partial(run_health_check, install.health, context, timeout_seconds=install.health_timeout)
         result = await in_thread(run)
         if result.passed:
+            self.last_error = ""
             self._feed(life.CheckPassed(check.offer.manifest, check.attempt))
         else:
             self.last_error = result.reason

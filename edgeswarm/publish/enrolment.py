@@ -18,6 +18,7 @@ from .folders import make_folder, new_folder, read_file, write_files, write_new
 
 CONFIG_FILE = "edgeswarm.toml"
 _SITE_KEY = "site.key"
+_MOST_DAYS = 36_500  # a century; the authority's own end comes first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,8 @@ def enrol(fleet: Fleet, site: str, node: str, out: str, *, now: datetime, option
         TrustError: A name breaks the rule.
     """
     wish = options or NodeOptions()
+    if not 1 <= wish.days <= _MOST_DAYS:
+        raise ConfigError(f"days: wanted 1 to {_MOST_DAYS}, got {wish.days}")
     identity_uri(fleet.name, site, node)
     key_path = fleet.path("sites", site, _SITE_KEY)
     if not os.path.exists(key_path):

@@ -263,3 +263,25 @@ def test_a_fleet_folder_with_its_keys_is_not_served(capsys: pytest.CaptureFixtur
     code, error = refusal(capsys, "serve-origin", str(tmp_path))
     assert code == 2
     assert "keys" in error
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--level", "99"], "level"),
+        (["--report", "/nowhere/report.html"], "no folder"),
+        (["--old", "a"], "--new"),
+        (["--old", "a", "--new", "a"], "same content"),
+        (["--devices", "0"], "--devices"),
+    ],
+)
+def test_a_demo_that_cannot_be_is_refused_at_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").write_bytes(b"old")
+    (tmp_path / "b").write_bytes(b"new")
+    releases = [] if "--old" in flags else ["--old", "a", "--new", "b"]
+    code, error = refusal(capsys, "demo", *releases, *flags)
+    assert code == 2
+    assert says in error
