@@ -19,11 +19,12 @@ from ..exchange import TransferConfig
 from ..trust.catalogue import IndexRef, Release
 from .artifacts import chunks_here, load_stored_manifest
 from .links import Links
+from .neighbours import Neighbours
 from .objects import Objects
 from .progress import Progress
 from .tasks import plain_nursery
 from .threads import in_thread
-from .transfer import Indexes, Neighbours, Transfer
+from .transfer import Indexes, Transfer
 from .uplink import Uplink
 
 _log = logging.getLogger("edgeswarm.fetch")

@@ -27,7 +27,7 @@ _MOST_PEER_ADDRESSES = 64
 class Hub:
     """Passes on what peers say to the transfers it concerns, and what transfers want to the peers.
 
-    Implements `peer.Host` and `transfer.Neighbours`.
+    Implements `peer.Host` and `neighbours.Neighbours`.
 
     Args:
         store: Chunks and objects that peers may have.

@@ -9,14 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import Protocol
 
 import trio
 
 from ..abc import ChunkStore
 from ..content.codec import decode_piece
 from ..content.delta import decode_unit
-from ..content.digest import Digest, digest, short
+from ..content.digest import digest, short
 from ..content.index import PackIndex, Piece, check_index
 from ..content.manifest import Manifest
 from ..content.plan import PackRead, plan_reads
@@ -41,6 +40,7 @@ from ..exchange import (
     WakeAt,
 )
 from .artifacts import StoredStream, find_twins
+from .neighbours import Neighbours
 from .progress import LOCAL, ORIGIN, Meter, Progress
 from .tasks import plain_nursery
 from .threads import in_thread
@@ -51,28 +51,6 @@ _BATCH_BYTES = 512 * 1024  # one fdatasync and one thread hop for this much; 4 M
 _HAVE_SECONDS = 0.05  # SWARM: announcements are batched over 50 ms
 # Units that are fetched and not yet decoded: enough to keep one decoder busy, few enough to lose little when killed.
 _DECODE_AHEAD = 8
-
-
-class Neighbours(Protocol):
-    """What a transfer needs of the links: to tell peers things. A peer is named by its node id."""
-
-    def want(self, peer: bytes, manifest: Digest, chunks: Sequence[int]) -> None:
-        """Ask a peer for chunks; they come back through `Transfer.chunk_came` or `Transfer.failed`."""
-
-    def have(self, peer: bytes, manifest: Digest, chunks: Sequence[int], n_chunks: int) -> None:
-        """Tell a peer which chunks are here."""
-
-    def claim(self, manifest: Digest, span: int, progress: int) -> None:
-        """Tell all peers that this node fetches a span."""
-
-    def release(self, manifest: Digest, span: int) -> None:
-        """Tell all peers that this node no longer fetches a span."""
-
-    def partial(self, peer: bytes, pack: Digest, offset: int, at: int, data: bytes) -> None:
-        """Share bytes of a piece that is arriving over the uplink with the peer that would go on."""
-
-    def blame(self, peer: bytes, reason: str) -> None:
-        """Note that a peer sent a wrong chunk: its link is closed and it is not used again."""
 
 
 @dataclass(frozen=True, slots=True)
