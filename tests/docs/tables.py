@@ -6,6 +6,7 @@ A table stands between `<!-- table: NAME -->` and `<!-- end -->`. `python tests/
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import sys
 import typing
@@ -70,7 +71,7 @@ def _default(argument: Argument) -> str:
 def section_table(name: str) -> str:
     """Return the table of one section of the configuration, from its dataclass."""
     section = _SECTIONS[name]
-    meanings = attributes(section.__doc__ or "")
+    meanings = attributes(inspect.getdoc(section) or "")  # cleaned: since 3.13 the compiler strips indentation
     hints = typing.get_type_hints(section)
     rows = [
         f"| `{entry.name}` | {_kind(hints[entry.name])} | {_value(entry)} | {meanings[entry.name]} |"
@@ -85,10 +86,10 @@ def attributes(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     name = ""
     for line in block.splitlines():
-        start = re.match(r"        (\w+): (.*)", line)
+        start = re.match(r"    (\w+): (.*)", line)
         if start is not None:
             name, found[start[1]] = start[1], start[2]
-        elif name and line.startswith("            "):
+        elif name and line.startswith("        "):
             found[name] += " " + line.strip()
     return found
 
