@@ -153,7 +153,7 @@ def test_every_key_of_a_result_is_documented() -> None:
 
 
 def test_docstrings_are_read_over_several_lines() -> None:
-    text = "One.\n\n    Attributes:\n        first: What\n            it is.\n        second: Other.\n    "
+    text = "One.\n\nAttributes:\n    first: What\n        it is.\n    second: Other."  # as inspect.getdoc cleans it
     assert attributes(text) == {"first": "What it is.", "second": "Other."}
 
 
