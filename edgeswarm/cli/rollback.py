@@ -12,7 +12,7 @@ from .show import show
 from .status import ask_node
 
 if TYPE_CHECKING:
-    from ..node import NodeConfig, SubscribeSection
+    from ..node import NodeConfig
 
 
 def rollback(
@@ -38,10 +38,11 @@ def rollback(
 
 def _roll_back_here(config: NodeConfig, product: str, channel: str) -> dict[str, Any]:
     """Roll back while no node runs: the store's lock keeps one from starting meanwhile."""
+    from ..node.config import find_subscription
     from ..node.follower import roll_back_offline
     from ..store import Store
 
-    section = _section(config, product, channel)
+    section = find_subscription(config.subscribe, product, channel)
     if not Path(config.node.state).is_dir():
         raise ConfigError(f"state folder {config.node.state}: there is none; has this node ever run?")
     store = Store.open(str(config.node.state / "store"))
@@ -52,14 +53,3 @@ def _roll_back_here(config: NodeConfig, product: str, channel: str) -> dict[str,
     if installed is None:
         raise ActivationError(f"{section.product}: there is no previous release to go back to")
     return {"product": section.product, "channel": section.channel, "version": installed.version, "phase": "rolled_back"}
-
-
-def _section(config: NodeConfig, product: str, channel: str) -> SubscribeSection:
-    found = [
-        section for section in config.subscribe
-        if section.install is not None and product in {"", section.product} and channel in {"", section.channel}
-    ]  # fmt: skip
-    if len(found) != 1:
-        names = ", ".join(f"{section.product}/{section.channel}" for section in config.subscribe) or "none"
-        raise ConfigError(f"{len(found)} subscriptions match product {product!r}, channel {channel!r}; configured: {names}")
-    return found[0]

@@ -9,7 +9,7 @@ import dataclasses
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -275,3 +275,17 @@ def _scalar(hint: Any, value: Any, path: str, folder: Path) -> Any:
     if type(value) is not hint:
         raise ConfigError(f"{path}: wanted {'text' if hint in {str, Path} else hint.__name__}, got {value!r}")
     return value
+
+
+def find_subscription(sections: Iterable[SubscribeSection], product: str, channel: str) -> SubscribeSection:
+    """Return the one subscription with a target that is meant; empty names mean any.
+
+    Raises:
+        ConfigError: None or several match.
+    """
+    known = list(sections)
+    found = [s for s in known if s.install is not None and product in {"", s.product} and channel in {"", s.channel}]
+    if len(found) != 1:
+        names = ", ".join(f"{s.product}/{s.channel}" for s in known) or "none"
+        raise ConfigError(f"{len(found)} subscriptions match product {product!r}, channel {channel!r}; this node follows: {names}")
+    return found[0]

@@ -127,7 +127,6 @@ class Follower:
         self._jobs, self._queue = trio.open_memory_channel[life.Effect](math.inf)
         self._fetch_scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
-        self._staged_bytes = 0
         self.settled = trio.Event()
         self.last_error = ""
         self.version = ""
@@ -280,11 +279,7 @@ class Follower:
         if fetch.manifest is None:
             raise FetchError(f"{release.path} ended without a manifest")
         stream = StoredStream(self._node.store, fetch.manifest)
-        self._staged_bytes = 0
-        await in_thread(partial(self._target.stage, fetch.manifest, offer.version, stream.read, self._count))
-
-    def _count(self, written: int) -> None:
-        self._staged_bytes += written
+        await in_thread(partial(self._target.stage, fetch.manifest, offer.version, stream.read, lambda _written: None))
 
     async def _activate(self, offer: life.Offer) -> None:
         active = await in_thread(self._target.active)

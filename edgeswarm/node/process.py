@@ -10,8 +10,8 @@ from typing import Any
 
 import trio
 
-from ..errors import ActivationError, ConfigError, EdgeswarmError, LocalProtocolError
-from .config import NodeConfig
+from ..errors import ActivationError, EdgeswarmError, LocalProtocolError
+from .config import NodeConfig, find_subscription
 from .control import Verb, serve_control
 from .follower import Follower
 from .node import Node
@@ -77,14 +77,8 @@ def find_follower(followers: list[Follower], product: str, channel: str) -> Foll
     Raises:
         ConfigError: None or several match.
     """
-    found = [
-        f for f in followers
-        if f.subscribe.install is not None and product in {"", f.subscribe.product} and channel in {"", f.subscribe.channel}
-    ]  # fmt: skip
-    if len(found) != 1:
-        names = ", ".join(f"{f.subscribe.product}/{f.subscribe.channel}" for f in followers) or "none"
-        raise ConfigError(f"{len(found)} subscriptions match product {product!r}, channel {channel!r}; this node follows: {names}")
-    return found[0]
+    wanted = find_subscription((follower.subscribe for follower in followers), product, channel)
+    return next(follower for follower in followers if follower.subscribe is wanted)
 
 
 def _notify_systemd() -> None:
