@@ -67,6 +67,8 @@ class TransferConfig:
     Attributes:
         window_chunks: Chunks asked of one neighbour and not yet come. 32 are 2 MiB at the average size: two round trips of 10 ms at
             1 Gbit/s.
+        open_chunks: Chunks asked of all neighbours together and not yet come: what may have to be held in memory at once. 64 are
+            4 MiB at the average size.
         spans_at_once: Spans that this node fetches over the uplink at the same time.
         span_chunks: Chunks a span, as the manifest's indexes have it.
         settle_seconds: How long neighbours may take to say what they have before the uplink is used.
@@ -76,6 +78,7 @@ class TransferConfig:
     """
 
     window_chunks: int = 32
+    open_chunks: int = 64
     spans_at_once: int = 1
     span_chunks: int = 64
     settle_seconds: float = 0.5
@@ -241,7 +244,7 @@ class TransferMachine:
         peers = sorted(self._open, key=lambda peer: (self.availability.held_by(peer), peer))
         effects: list[Effect] = []
         for peer in peers:
-            room = self.config.window_chunks - self._open[peer]
+            room = min(self.config.window_chunks - self._open[peer], self.config.open_chunks - len(self._asked))
             if room <= 0 or now < self._rested.get(peer, now):
                 continue
             chosen = self._choose(peer, room, now)

@@ -45,7 +45,6 @@ _MOST_WANTS = 56
 _MOST_OBJECTS = 8
 _MOST_QUEUED = 20_000
 _MOST_QUEUED_BYTES = 8 * 1024 * 1024  # a guess: bitmaps for a swarm of many large releases, and partial pieces
-_SERVE_BATCH_CHUNKS = 16  # a thread hop costs 116 us: one per MiB at the average size
 PING_SECONDS = 2.0
 """A quiet peer is asked this often whether it is there: a guess between SWARM's two seconds and a busy device's pauses."""
 DEAD_SECONDS = 12.0
@@ -59,7 +58,7 @@ class Host(Protocol):
         """Return a small object for a peer, or None."""
 
     async def read_chunks(self, manifest: Digest, chunks: Sequence[int]) -> list[bytes | None]:
-        """Return chunks for a peer, verified as they were read; None for those that are not here."""
+        """Return the first of `chunks`, at least one, verified as they were read; None for those that are not here."""
 
     def on_message(self, peer: Peer, message: Message) -> None:
         """Take news, what the peer has, and its claims."""
@@ -73,7 +72,7 @@ class Host(Protocol):
 
 @dataclass(slots=True)
 class _ObjectRequest:
-    parts: list[bytes] = field(default_factory=list)
+    data: bytearray = field(default_factory=bytearray)  # one buffer: a peer may send it in parts of a byte
     found: bool = True
     lost: bool = False
     done: trio.Event = field(default_factory=trio.Event)
@@ -96,6 +95,7 @@ class Peer:
         timestamp_version: The metadata that it holds, as it said last.
         received_bytes: Chunk bytes that it sent.
         sent_bytes: Chunk bytes that were sent to it.
+        serving: Whether it waits for answers.
         holdings: What it said that it has.
     """
 
@@ -106,6 +106,7 @@ class Peer:
         self.uplink = hello.uplink
         self.timestamp_version = hello.timestamp_version
         self.received_bytes = self.sent_bytes = 0
+        self.serving = False
         self._link = link
         self._session = session
         self._sending = trio.Lock()
@@ -179,7 +180,7 @@ class Peer:
                     self.post(Cancel(request=request))
         if waiting.lost:
             raise FetchError(f"the link to {self.name} ended before {name} came")
-        return b"".join(waiting.parts) if waiting.found else None
+        return bytes(waiting.data) if waiting.found else None
 
     async def run(self, host: Host) -> str:
         """Serve the link until it ends, is given up, or the peer breaks the protocol; return why.
@@ -255,7 +256,7 @@ class Peer:
         waiting = self._objects.get(message.request)
         if waiting is not None:
             waiting.found = message.found
-            waiting.parts.append(bytes(message.data))
+            waiting.data += message.data
             if message.last:
                 waiting.done.set()
         if message.last:
@@ -356,12 +357,14 @@ class Peer:
         while True:
             await self._jobs_filled.wait()
             self._jobs_filled = trio.Event()
+            self.serving = True
             while self._jobs:
                 job = self._jobs.popleft()
                 if job.object is not None:
                     await self._serve_object(host, job.object)
                 else:
                     await self._serve_chunks(host, job)
+            self.serving = False
 
     async def _serve_object(self, host: Host, wanted: GetObject) -> None:
         data = await host.find_object(wanted.kind, wanted.name, wanted.limit)
@@ -375,14 +378,16 @@ class Peer:
                 return
 
     async def _serve_chunks(self, host: Host, job: _Job) -> None:
-        """Send the chunks of one WANT, read in batches."""
-        for start in range(0, len(job.chunks), _SERVE_BATCH_CHUNKS):
-            batch = job.chunks[start : start + _SERVE_BATCH_CHUNKS]
-            for chunk, data in zip(batch, await host.read_chunks(job.manifest, batch), strict=True):
+        """Send the chunks of one WANT, in batches of the host's choice."""
+        left = job.chunks
+        while left:
+            batch = await host.read_chunks(job.manifest, left)
+            for chunk, data in zip(left, batch, strict=False):
                 answer = _chunk_answer(job.request, chunk, data)
                 if not await self._answer(answer):
                     return
                 self.sent_bytes += len(data or b"")
+            left = left[len(batch) :]
 
 
 def _weight(message: Message) -> int:

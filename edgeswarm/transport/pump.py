@@ -1,8 +1,8 @@
 """The TLS pump: an `ssl.SSLObject` between two memory BIOs and one non-blocking socket, under trio.
 
 Theory of operation. `trio.SSLStream` serves every protocol and pays for it with a lock, a task switch and an allocation for each
-record of 16 KiB. Here each call encrypts or decrypts as much as there is: `send` encrypts 128 KiB and hands the records to the
-socket at once; `receive` reads 128 KiB of records and decrypts all of them into one buffer. The two buffers are shared by all pumps
+record of 16 KiB. Here each call encrypts or decrypts as much as there is: `send` encrypts 64 KiB and hands the records to the
+socket at once; `receive` reads 64 KiB of records and decrypts all of them into one buffer. The two buffers are shared by all pumps
 of a transport, since nothing is awaited while they are in use; so an idle link costs what OpenSSL costs and no more.
 
 Only `send` and `aclose` write to the socket. What OpenSSL wants to answer while it reads (a key update) waits for the next `send`,
@@ -27,7 +27,7 @@ import trio
 from ..errors import EdgeswarmError, FetchError, LocalProtocolError, TrustError
 
 # 64, 128 and 256 KiB are the same within noise in bench/tls.py; the memory BIOs of a link keep this much once it was busy.
-SLICE_BYTES = 128 * 1024
+SLICE_BYTES = 64 * 1024
 
 # A key update is 27 bytes on the wire: more than two thousand that the peer did not wait for. Source: a guess.
 MAX_ANSWERS_BYTES = 64 * 1024
@@ -51,7 +51,7 @@ class Scratch(NamedTuple):
 
 
 def make_scratch() -> Scratch:
-    """Return the shared buffers for one transport: 384 KiB."""
+    """Return the shared buffers for one transport: 192 KiB."""
     return Scratch(memoryview(bytearray(SLICE_BYTES)), memoryview(bytearray(2 * SLICE_BYTES)))
 
 
@@ -131,7 +131,7 @@ class TlsPump:
             self._sending = False
 
     async def receive(self) -> bytes:
-        """Return the bytes that are here, at most 256 KiB, at least one; b"" when the peer closed properly.
+        """Return the bytes that are here, at most 128 KiB, at least one; b"" when the peer closed properly.
 
         Raises:
             TrustError: The peer says that it does not accept our certificate.

@@ -22,11 +22,10 @@ from tuf.api.exceptions import (
 )
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
-from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
-from tuf.ngclient.config import EnvelopeType
 
 from ..errors import EdgeswarmError, ExpiredError, TrustError
 from .clock import parse_time
+from .trusted_set import EnvelopeType, TrustedMetadataSet
 
 __all__ = [
     "ISSUED_FIELD",

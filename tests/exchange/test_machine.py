@@ -100,6 +100,17 @@ def test_the_window_limits_what_is_asked_of_one_neighbour() -> None:
     assert sum(len(ask.chunks) for ask in of_type(AskPeer, again)) == 3
 
 
+def test_all_windows_together_are_limited_too() -> None:
+    tested = machine(100, window_chunks=8, open_chunks=10)
+    peers = [node_id(f"peer {number}") for number in range(5)]
+    effects = feed(tested, *(PeerJoined(peer, False) for peer in peers), *(PeerHas(peer, range(100)) for peer in peers))
+    effects += feed(tested, Tick(), now=5.0)
+    chunks = [chunk for ask in of_type(AskPeer, effects) for chunk in ask.chunks]
+    assert len(chunks) == 10
+    again = feed(tested, ChunkHere(chunks[:4]), now=5.0)
+    assert sum(len(ask.chunks) for ask in of_type(AskPeer, again)) == 4
+
+
 def test_a_chunk_is_asked_of_one_neighbour_at_a_time() -> None:
     tested = machine(50)
     effects = feed(

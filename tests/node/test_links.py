@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import tracemalloc
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from random import Random
 
 import pytest
 import trio
@@ -35,7 +37,7 @@ from edgeswarm.wire.messages import (
 from edgeswarm.wire.session import Session
 
 from .remote import Remote, identity_of, remote
-from .world import World, until
+from .world import MemoryOrigin, World, current, until
 
 CLOCK = trio.testing.MockClock
 DIGEST = bytes(32)
@@ -392,6 +394,54 @@ async def test_objects_come_in_parts(autojump_clock: CLOCK) -> None:
         wanted = await peer.hear_a(GetObject)
         await peer.say(ObjectData(request=wanted.request, found=False, last=True))
         await until(lambda: got == [b"abc", None])
+
+
+async def test_an_object_in_parts_of_a_byte_takes_no_more_memory_than_it_has(autojump_clock: CLOCK) -> None:
+    world = World()
+    async with lone_node(world) as node, remote(world) as peer, trio.open_nursery() as nursery:
+        await until(lambda: node.links.peers)
+        (known,) = node.links.peers.values()
+        nursery.start_soon(known.get_object, "metadata", "x", 100_000)
+        wanted = await peer.hear_a(GetObject)
+        tracemalloc.start()
+        try:
+            for _ in range(10_000):
+                await peer.say(ObjectData(request=wanted.request, last=False, data=b"a"))
+            await until(lambda: known._objects and len(known._objects[wanted.request].data) == 10_000)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held < 250_000, "a list of parts would take 35 bytes each and more"
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_read_for_many_peers_at_once_is_bounded(autojump_clock: CLOCK) -> None:
+    """Each peer may ask for 4096 chunks at a time; they are read a few at a time, fewer if there are many such peers."""
+    world = World()
+    release = world.publish("1", Random(7).randbytes(4_000_000))
+    reads: list[tuple[int, int]] = []
+    async with lone_node(world, origin=MemoryOrigin(world.objects)) as node, AsyncExitStack() as stack:
+        await node.fetch(await current(node)).wait()
+        read = node._hub.read_chunks
+
+        async def counted(manifest: bytes, chunks: Sequence[int]) -> list[bytes | None]:
+            serving = sum(peer.serving for peer in node.links.peers.values())
+            found = await read(manifest, chunks)
+            reads.append((serving, len(found)))
+            return found
+
+        node._hub.read_chunks = counted
+        remotes = [await stack.enter_async_context(remote(world, f"r{number}")) for number in range(8)]
+        chunks = range(len(world.built["1"][0].manifest))
+        want = Want.ask(request=1, manifest=release.manifest, indices=chunks)
+        for one in remotes:
+            await one.say(want)
+        for one in remotes:
+            got = [(await one.hear_a(ChunkData)).index for _ in chunks]
+            assert got == list(chunks)
+        assert sum(count for _, count in reads) == 8 * len(chunks)
+        assert all(serving * count <= 16 for serving, count in reads)
+        assert (8, 2) in reads, "all were served at the same time"
 
 
 async def test_requests_that_are_given_up_do_not_use_the_link_up(autojump_clock: CLOCK) -> None:
