@@ -396,7 +396,7 @@ async def test_objects_come_in_parts(autojump_clock: CLOCK) -> None:
         await until(lambda: got == [b"abc", None])
 
 
-async def test_an_object_in_parts_of_a_byte_takes_no_more_memory_than_it_has(autojump_clock: CLOCK) -> None:
+async def test_an_object_in_tiny_parts_takes_no_more_memory_than_it_has(autojump_clock: CLOCK) -> None:
     world = World()
     async with lone_node(world) as node, remote(world) as peer, trio.open_nursery() as nursery:
         await until(lambda: node.links.peers)
@@ -406,8 +406,8 @@ async def test_an_object_in_parts_of_a_byte_takes_no_more_memory_than_it_has(aut
         tracemalloc.start()
         try:
             for _ in range(10_000):
-                await peer.say(ObjectData(request=wanted.request, last=False, data=b"a"))
-            await until(lambda: known._objects and len(known._objects[wanted.request].data) == 10_000)
+                await peer.say(ObjectData(request=wanted.request, last=False, data=b"ab"))
+            await until(lambda: known._objects and len(known._objects[wanted.request].data) == 20_000)
             held, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
