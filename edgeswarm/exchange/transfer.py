@@ -143,6 +143,12 @@ class TransferMachine:
         """Whether every chunk is here."""
         return self.availability.missing == 0
 
+    @property
+    def hopeful(self) -> bool:
+        """Whether some neighbour has a chunk that is missing here, or an uplink to fetch it. Cost: linear in the chunks."""
+        missing = (chunk for chunk in range(self.availability.chunks) if not self.availability.is_here(chunk))
+        return bool(self.leases.uplinks) or any(self.availability.holders(chunk) for chunk in missing)
+
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event and return what is to be done, in order. Cost: linear in the open windows and the spans still missing."""
         effects = self._handlers[type(event)](event, now)

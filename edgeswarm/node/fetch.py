@@ -165,14 +165,22 @@ class Fetcher:
         """Bring one release; see `Fetch.wait` for what it raises."""
         release = fetch.release
         root = await self._root(release)
-        indexes = await self._indexes(release)
-        fetch.manifest = manifest = await self._manifest(root, release, indexes.delta)
+        refused: FetchError | None = None
+        try:
+            indexes = await self._indexes(release)
+            pages = indexes.delta or await self._index_of_pages(root, release)
+        except FetchError as error:
+            if error.temporary or not self._links.peers:
+                raise
+            _log.warning("%s: %s; going on with what the neighbours have", release.path, error)
+            indexes, pages, refused = Indexes(None, None, None), None, error
+        fetch.manifest = manifest = await self._load_pages(root, pages)
         if indexes.delta is not None:
             check_index(indexes.delta, manifest)
         await in_thread(partial(self._store.keep, manifest.digest, f"{release.product} {release.version}"))
         while (other := self._running.get(manifest.digest)) is not None:  # a base for another release: one at a time
             await other.ended.wait()
-        fetch.transfer = await self._transfer(manifest, indexes, self._uplink)
+        fetch.transfer = await self._transfer(manifest, indexes, self._uplink, refused)
         await self._drive(fetch.transfer)
 
     async def _drive(self, transfer: Transfer) -> None:
@@ -186,12 +194,15 @@ class Fetcher:
             self._on_transfer(transfer, False)
             transfer.ended.set()
 
-    async def _transfer(self, manifest: Manifest, indexes: Indexes, uplink: Uplink | None) -> Transfer:
+    async def _transfer(
+        self, manifest: Manifest, indexes: Indexes, uplink: Uplink | None, refused: FetchError | None = None
+    ) -> Transfer:
         here = await in_thread(partial(chunks_here, self._store, manifest))
         needed = [manifest.chunk(index).digest for index in here]
         await in_thread(partial(self._store.require, manifest.digest, needed))
         return Transfer(
-            manifest, self._store, self._own, self._neighbours, uplink, indexes, self._dice, self._config, here=here
+            manifest, self._store, self._own, self._neighbours, uplink, indexes, self._dice, self._config,
+            here=here, refused=refused,
         )  # fmt: skip
 
     async def _root(self, release: Release) -> bytes:
@@ -261,19 +272,18 @@ class Fetcher:
 
     # Pages.
 
-    async def _manifest(self, root: bytes, release: Release, delta: PackIndex | None) -> Manifest:
-        """Load the pages of a manifest, from the store, the neighbours or a pack that one of the indexes names."""
-        index = delta
-        if index is None and self._uplink is not None:
-            try:
-                next(load_manifest(root))
-            except StopIteration:
-                pass  # it has no pages
-            else:
-                index = await self._load_index(release, None)
-        return await self._load_pages(root, index)
+    async def _index_of_pages(self, root: bytes, release: Release) -> PackIndex | None:
+        """Return an index that says where the pages of a manifest lie; None if it has none, or this node has no uplink."""
+        if self._uplink is None:
+            return None
+        try:
+            next(load_manifest(root))
+        except StopIteration:
+            return None
+        return await self._load_index(release, None)
 
     async def _load_pages(self, root: bytes, index: PackIndex | None) -> Manifest:
+        """Load the pages of a manifest, from the store, the neighbours or a pack that the index names."""
         loader = load_manifest(root)
         try:
             refs = next(loader)

@@ -10,7 +10,7 @@ from ..abc import ChunkStore
 from ..content.digest import Digest
 from ..content.manifest import Manifest
 from ..errors import ChunkMissingError, RemoteProtocolError, StoreError
-from ..exchange import PeerClaims, PeerDropped, PeerHas, PeerJoined, PeerLeft, PeerReleases, PeerUplink, UplinkUsable
+from ..exchange import PeerClaims, PeerDropped, PeerHas, PeerJoined, PeerLeft, PeerReleases, PeerUplink
 from ..wire.messages import MAX_PARTIAL_BYTES, Claim, Drop, Have, Message, News, Partial, Peers, Release
 from .config import split_address
 from .links import Links
@@ -259,11 +259,11 @@ class Hub:
         for other in others if own else ():
             other.post(Peers(addresses=(own,)))
 
-    def on_uplink(self, usable: bool) -> None:
-        """Note that the uplink can be used from now on, or cannot."""
+    def on_uplink(self) -> None:
+        """Note that the uplink can be used from now on, or no more."""
         self.post_all(self._news())  # before any claim: one of a node without an uplink counts for nothing
         for transfer in list(self.transfers.values()):
-            transfer.feed(UplinkUsable(usable))
+            transfer.uplink_changed()
 
 
 def _post_have(peer: Peer, manifest: Digest, chunks: Sequence[int], n_chunks: int, *, replace: bool) -> None:

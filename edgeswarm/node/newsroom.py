@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from random import Random
@@ -10,7 +11,7 @@ from random import Random
 import trio
 
 from ..errors import EdgeswarmError, FetchError, TrustError
-from ..exchange import rank_of
+from ..exchange import ranking
 from ..trust.client import Want
 from .links import Links
 from .metadata import Metadata
@@ -19,6 +20,11 @@ from .uplink import Uplink
 
 _log = logging.getLogger("edgeswarm.news")
 _LOOK_SECONDS = 1.0
+_LONG_AGO = -1e12  # finite: with an endless pause it must not make NaN
+_SILENT_INTERVALS = 3
+"""Whoever has the duty to ask the origin says NEWS after each answer; silent for so many intervals it counts no more. A guess."""
+_AUDIT_INTERVALS = 8
+"""The next in rank asks all the same, this much more rarely: whoever has the duty may lie about having asked. A guess."""
 _ANSWER_SECONDS = 20.0  # a guess: 1.4 MB of metadata (10,000 targets) at 1 Mbit/s take 11 s
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.5, 60.0  # what does not verify now may do so once this node's clock is set
 
@@ -45,47 +51,72 @@ class Newsroom:
         self._asking: dict[bytes, None] = {}
         self._nursery: trio.Nursery | None = None
 
-    async def run(self, on_change: Callable[[], None]) -> None:
-        """Look for news until cancelled; `on_change` is called when there was some."""
+    async def run(self, on_change: Callable[[], None], on_checked: Callable[[], None] = lambda: None) -> None:
+        """Look for news until cancelled.
+
+        Args:
+            on_change: Called when there was some.
+            on_checked: Called when the origin was asked, as this node's duty, and had nothing newer.
+        """
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             if self._uplink is not None:
-                nursery.start_soon(self._poll)
+                nursery.start_soon(self._poll, self._uplink, on_checked)
             changed = self._metadata.changed
             while True:
                 await changed.wait()
                 changed = self._metadata.changed  # before anything else runs: no change may be missed
                 on_change()
 
-    async def _poll(self) -> None:
-        """Ask the origin at the interval, if that is this node's duty among those with a usable uplink."""
-        due = trio.current_time()
+    async def _poll(self, uplink: Uplink, on_checked: Callable[[], None]) -> None:
+        """Ask the origin whenever that is due."""
+        asked = trio.current_time() - self._poll_seconds
+        jitter = 1.0
         while True:
-            if trio.current_time() >= due and self._is_my_duty():
-                await self.check_now()
-                # A dead link is tried again as soon as it counts as usable.
-                pause = self._poll_seconds * self._dice.uniform(0.9, 1.1) if self._uplink is None or self._uplink.usable else 0.0
-                due = trio.current_time() + pause
+            due = asked + jitter * self._poll_seconds
+            now = trio.current_time()
+            if uplink.usable and now >= due and now >= asked + jitter * self._pause():
+                jitter, asked = self._dice.uniform(0.9, 1.1), now
+                changed = await self._ask_origin()
+                if not uplink.usable:
+                    asked = _LONG_AGO  # a dead link is tried again as soon as it counts as usable
+                elif changed is False:
+                    on_checked()
+                due = asked + jitter * self._poll_seconds
             left = due - trio.current_time()
             await trio.sleep(min(_LOOK_SECONDS, self._poll_seconds, left if left > 0 else _LOOK_SECONDS))
 
-    def _is_my_duty(self) -> bool:
-        if self._uplink is None or not self._uplink.usable or self.links is None:
-            return False
-        return rank_of(self._own, b"poll", [peer.id for peer in self.links.peers.values() if peer.uplink]) == 0
+    def _pause(self) -> float:
+        """Return how long this node lets pass between its questions to the origin.
+
+        The first in rank has the duty and says NEWS after each answer. When those before it have been silent for some intervals,
+        the next takes over, one after the other.
+        """
+        uplinks = {peer.id: peer for peer in self._peers() if peer.uplink}
+        order = ranking(b"poll", [self._own, *uplinks])
+        before = [uplinks[node] for node in order[: order.index(self._own)]]
+        silent = trio.current_time() - max((peer.news_at for peer in before), default=-math.inf)
+        if silent >= (_SILENT_INTERVALS + len(before) - 1) * self._poll_seconds:
+            return self._poll_seconds
+        return _AUDIT_INTERVALS * self._poll_seconds if len(before) == 1 else math.inf
+
+    def _peers(self) -> list[Peer]:
+        return list(self.links.peers.values()) if self.links is not None else []
 
     async def check_now(self) -> bool:
         """Ask the origin now; return whether there was newer metadata. Failures are logged and kept for the status."""
-        if self._uplink is None:
-            return False
+        return bool(self._uplink is not None and await self._ask_origin())
+
+    async def _ask_origin(self) -> bool | None:
+        """Return whether the origin had newer metadata; None: it had no answer that verifies."""
         try:
             changed = await self._metadata.refresh(self._from_origin)
         except EdgeswarmError as error:
             _log.warning("metadata from the origin: %s", error)
-            return False
+            return None
         except Exception:  # a bug: it must not end the node
             _log.exception("metadata from the origin")
-            return False
+            return None
         self.checked_at = time.time()
         return changed
 
@@ -99,7 +130,7 @@ class Newsroom:
         while not self._metadata.knows(product):
             if self._uplink is not None and self._uplink.usable:
                 await self.check_now()
-            for peer in list(self.links.peers.values()) if self.links is not None else ():
+            for peer in self._peers():
                 if not self._metadata.knows(product) and peer.timestamp_version >= max(1, self._metadata.version):
                     await self._ask_once(peer)
             await trio.sleep(pause)
@@ -138,7 +169,7 @@ class Newsroom:
 
     def _consider_others(self, asked: Peer) -> None:
         """Go on with the other links: one to the same node may have come in place of the one that was asked."""
-        for peer in list(self.links.peers.values()) if self.links is not None else ():
+        for peer in self._peers():
             if peer is not asked:
                 self.consider(peer)
 

@@ -103,7 +103,7 @@ class Node:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._bound = await nursery.start(partial(self.links.run, self.config.lan.listen, self.config.lan.peers))
-            nursery.start_soon(self.news.run, self._on_metadata)
+            nursery.start_soon(self.news.run, self._on_metadata, lambda: self._hub.post_all(self._news()))
             if self.uplink is not None:
                 nursery.start_soon(self.uplink.run)
             task_status.started()
@@ -132,8 +132,8 @@ class Node:
         if self.uplink is not None:
             self.uplink.take_partial(part.pack, part.offset, part.at, part.data)
 
-    def _on_uplink(self, usable: bool) -> None:
-        self._hub.on_uplink(usable)
+    def _on_uplink(self, _usable: bool) -> None:
+        self._hub.on_uplink()
 
     # Releases.
 

@@ -21,6 +21,8 @@ _ASK_AGAIN_SECONDS = 0.5
 _PEER_SECONDS = 20.0
 _TURN_SECONDS = 1.5
 """Wait per rank before another node's uplink fetch of an object is doubted: a guess, above a satellite's round trip."""
+_HOPE_SECONDS = 5.0
+"""What the origin has no more is sought among the neighbours for so long. A guess: they may be about to get it from elsewhere."""
 
 
 class Objects:
@@ -52,20 +54,26 @@ class Objects:
             from_origin: Fetches it over this node's uplink; None if it can't be.
 
         Raises:
-            FetchError: The origin says finally that it has no such object.
+            FetchError: The origin says finally that it has no such object, and no peer has it.
         """
         start = trio.current_time()
         asked: dict[bytes, float] = {}
+        refusal: FetchError | None = None
         while True:
             data = await in_thread(partial(self._load, f"{kind}/{name}"))
             if data is not None:
                 return data
             data = await self._from_peers(kind, name, limit, check, asked)
-            if data is None and from_origin is not None and self._my_turn(name, start):
-                data = await self._from_origin(name, check, from_origin)
+            if data is None and from_origin is not None and refusal is None and self._my_turn(name, start):
+                try:
+                    data = await self._from_origin(name, check, from_origin)
+                except FetchError as error:
+                    refusal, start = error, trio.current_time()
             if data is not None:
                 await in_thread(partial(self._store.save_object, f"{kind}/{name}", data))
                 return data
+            if refusal is not None and not (self._links.peers and trio.current_time() - start < _HOPE_SECONDS):
+                raise refusal
             await trio.sleep(_ASK_AGAIN_SECONDS / 5)
 
     def _load(self, name: str) -> bytes | None:

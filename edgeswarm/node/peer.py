@@ -93,6 +93,7 @@ class Peer:
         hello: The peer's greeting.
         uplink: Whether its own uplink is usable, as it said last.
         timestamp_version: The metadata that it holds, as it said last.
+        news_at: When it told news last, or greeted.
         received_bytes: Chunk bytes that it sent.
         sent_bytes: Chunk bytes that were sent to it.
         serving: Whether it waits for answers.
@@ -120,7 +121,7 @@ class Peer:
         self._wants: dict[int, tuple[Digest, dict[int, None]]] = {}
         self._unsent: dict[Digest, list[int]] = {}
         self.holdings = Holdings()
-        self._heard = trio.current_time()
+        self._heard = self.news_at = trio.current_time()
         self._scope = trio.CancelScope()
         self._nonce = 0
         self.closed = trio.Event()
@@ -243,6 +244,7 @@ class Peer:
 
     def _on_news(self, host: Host, message: News) -> None:
         self.uplink, self.timestamp_version = message.uplink, message.timestamp_version
+        self.news_at = trio.current_time()
         host.on_message(self, message)
 
     def _on_have(self, host: Host, message: Have) -> None:

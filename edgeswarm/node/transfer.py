@@ -13,8 +13,6 @@ from random import Random
 import trio
 
 from ..abc import ChunkStore
-from ..content.codec import decode_piece
-from ..content.delta import decode_unit
 from ..content.digest import digest, short
 from ..content.index import PackIndex, Piece, check_index
 from ..content.manifest import Manifest
@@ -40,6 +38,7 @@ from ..exchange import (
     WakeAt,
 )
 from .artifacts import StoredStream, find_twins
+from .decoding import decode_chunks
 from .neighbours import Neighbours
 from .progress import LOCAL, ORIGIN, Meter, Progress
 from .tasks import plain_nursery
@@ -51,6 +50,8 @@ _BATCH_BYTES = 512 * 1024  # one fdatasync and one thread hop for this much; 4 M
 _HAVE_SECONDS = 0.05  # SWARM: announcements are batched over 50 ms
 # Units that are fetched and not yet decoded: enough to keep one decoder busy, few enough to lose little when killed.
 _DECODE_AHEAD = 8
+HOPE_SECONDS = 10.0
+"""What an origin has no more is waited for from the neighbours until nothing new has come for so long. A guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Transfer:
         config: TransferConfig,
         *,
         here: Iterable[int],
+        refused: FetchError | None = None,
     ) -> None:
         held = list(here)
         self.manifest = manifest
@@ -103,6 +105,8 @@ class Transfer:
         self._indexes = indexes
         self._full: PackIndex | None = None
         self._refused: dict[int, None] = {}
+        self._refusal = refused  # the origin's final answer: only neighbours can help
+        self._refused_now = trio.Event()
         self._twins = find_twins(manifest)
         self._base = StoredStream(store, indexes.base) if indexes.base is not None else None
         self._machine = TransferMachine(manifest.digest, len(manifest), held, own, trio.current_time(), dice, config)
@@ -139,7 +143,7 @@ class Transfer:
         """Transfer until every chunk is here, or until cancelled; what was verified is kept in any case.
 
         Raises:
-            FetchError: The origin says finally that it has no such pack, and this node has no other way to it.
+            FetchError: The origin says finally that it has no such pack, and no neighbour has brought anything for a while.
             StoreError: The store cannot keep what came (`NoSpaceError` when it is full).
         """
         async with plain_nursery() as nursery:
@@ -147,13 +151,18 @@ class Transfer:
             nursery.start_soon(self._tick)
             nursery.start_soon(self._keep_arrivals)
             nursery.start_soon(self._announce)
+            nursery.start_soon(self._give_up)
             try:
-                self.feed(UplinkUsable(self._uplink is not None and self._uplink.usable))
+                self.uplink_changed()
                 await self.done.wait()
                 self._flush_announcements()
             finally:
                 self._stopping = True  # a span that ends because of this must not be begun again
             nursery.cancel_scope.cancel()
+
+    def uplink_changed(self) -> None:
+        """Look again whether the uplink can be used for this."""
+        self.feed(UplinkUsable(self._uplink is not None and self._uplink.usable and self._refusal is None))
 
     def feed(self, event: Event) -> None:
         """Give the machine one event and perform what it wants."""
@@ -274,10 +283,9 @@ class Transfer:
             with scope:
                 await self._fetch_chunks(span, chunks)
         except FetchError as error:
-            if not error.temporary:
-                self._stopping = True
-                raise
             _log.warning("span %d of %s over the uplink: %s", span, short(self.manifest.digest), error)
+            if not error.temporary:
+                self._refuse(error)
         except ContentError as error:
             _log.warning("span %d of %s over the uplink: %s", span, short(self.manifest.digest), error)
             assert self._uplink is not None  # noqa: S101  # the machine fetches spans only with an uplink
@@ -286,6 +294,25 @@ class Transfer:
             self._spans.pop(span, None)
             self._flush_announcements()  # before the release of the span: or others would fetch what is here
             self.feed(SpanEnded(span))
+
+    def _refuse(self, error: FetchError) -> None:
+        """Take the origin's final answer: it is not asked again for this, the neighbours may have it all the same."""
+        self._refusal = error
+        self._refused_now.set()
+        self.uplink_changed()
+
+    async def _give_up(self) -> None:
+        """End the transfer when the origin has refused it and the neighbours bring nothing either."""
+        if self._refusal is None:
+            await self._refused_now.wait()
+        while self._machine.hopeful:
+            with trio.move_on_after(HOPE_SECONDS):
+                await self._changed.wait()
+                continue
+            break
+        if self._refusal is not None and not self._machine.complete:
+            self._stopping = True
+            raise self._refusal
 
     async def _fetch_chunks(self, span: int, chunks: Sequence[int]) -> None:
         """Fetch chunks as units where the base is here; the chunks of units that turn out not to decode are fetched whole."""
@@ -353,7 +380,7 @@ class Transfer:
     async def _decode_one(self, index: PackIndex, piece: Piece, data: bytes) -> list[_Arrived]:
         """Return the chunks of a piece; none if its base is not here, and then they are taken whole."""
         try:
-            plain = await in_thread(partial(self._decode, index, piece, data))
+            plain = await in_thread(partial(decode_chunks, self.manifest, index, self._base, piece, data))
         except ContentError as error:
             if index.base is not None:
                 self._refused[piece.first] = None
@@ -362,18 +389,3 @@ class Transfer:
             _log.warning("delta unit of chunks %d+%d: %s; its chunks are taken whole", piece.first, piece.count, error)
             return []
         return [_Arrived(piece.first + i, part, ORIGIN) for i, part in enumerate(plain)]
-
-    def _decode(self, index: PackIndex, piece: Piece, data: bytes) -> list[bytes]:
-        """Decode one piece and check every chunk that it makes."""
-        chunks = [self.manifest.chunk(piece.first + i) for i in range(piece.count)]
-        size = sum(chunk.size for chunk in chunks)
-        if index.base is None or self._base is None:
-            plain = decode_piece(data, size)
-        else:
-            plain = decode_unit(data, self._base.read, self._base.manifest.root.size, size)
-        start = chunks[0].offset
-        parts = [plain[c.offset - start : c.offset - start + c.size] for c in chunks]
-        for chunk, part in zip(chunks, parts, strict=True):
-            if digest(part) != chunk.digest:
-                raise ContentError(f"chunk {chunk.index} of {short(self.manifest.digest)} from the origin has another digest")
-        return parts

@@ -18,6 +18,8 @@ from .partials import Partials
 
 _log = logging.getLogger("edgeswarm.uplink")
 _FIRST_RETRY_SECONDS = 0.5
+# What an origin that asks for patience gets at most: a wrong or hostile Retry-After must not silence a site for days. A guess.
+_LONGEST_PATIENCE_SECONDS = 3600.0
 # Kept and shared with a neighbour in steps of this size: what dies with this node is at most that, and what was on its way.
 _SHARE_BYTES = 8 * 1024
 
@@ -26,7 +28,8 @@ class Uplink:
     """One path to an origin.
 
     A failed read makes it unusable for a while that doubles from half a second to the maximum, with jitter; the next read after
-    that is the probe. `on_change` is called with the new state whenever it changes.
+    that is the probe. An origin that asks for patience (Retry-After) is left alone for as long, an hour at most. `on_change` is
+    called with the new state whenever it changes.
     """
 
     def __init__(
@@ -173,6 +176,7 @@ class Uplink:
             return  # a clear answer: the link works
         self._failures += 1
         wait = min(self._retry_seconds, _FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, 20)) * self._dice.uniform(0.75, 1.25)
+        wait = max(wait, min(getattr(error, "retry_after", None) or 0.0, _LONGEST_PATIENCE_SECONDS))
         self.retry_at = trio.current_time() + wait
         self.last_error = str(error)
         _log.warning("uplink: %s; next try in %.1f s", error, wait)

@@ -10,12 +10,14 @@ from functools import partial
 import pytest
 import trio
 
+from edgeswarm.abc import PeerIdentity
 from edgeswarm.errors import TrustError
+from edgeswarm.exchange import ranking
 from edgeswarm.node import Node
 from edgeswarm.store import MemoryStore
 from edgeswarm.wire.messages import GetObject, Have, News, ObjectData, Ping, Pong
 
-from .remote import Remote, remote
+from .remote import Remote, identity_of, remote
 from .test_scenarios import BLOB, content_of
 from .test_swarm import fetch_all, wait_until_version
 from .world import NOW, MemoryOrigin, World, current, until
@@ -54,23 +56,61 @@ async def test_one_of_several_uplinks_polls_and_another_takes_over(autojump_cloc
         nodes, origins = await three_uplinks(world, stack)
         looks = 0
 
-        def look(is_my_duty: Callable[[], bool]) -> bool:
+        def look(pause: Callable[[], float]) -> float:
             nonlocal looks
             looks += 1
-            return is_my_duty()
+            return pause()
 
         for node in nodes:
-            node.news._is_my_duty = partial(look, node.news._is_my_duty)
+            node.news._pause = partial(look, node.news._pause)
         await trio.sleep(60)
         assert looks < 3 * 70  # those whose duty it is not look once a second, too
-        polls = [origin.polls for origin in origins]
-        assert sorted(polls)[:2] == [0, 0]
-        assert 50 <= max(polls) <= 70
-        (poller,) = [origin for origin in origins if origin.polls]
+        nothing, audits, polls = sorted(origin.polls for origin in origins)
+        assert nothing == 0
+        assert 50 <= polls <= 70
+        assert 60 // 8 - 1 <= audits <= 60 // 8 + 1, "the next in rank does not rely on what the first says"
+        (poller,) = [origin for origin in origins if origin.polls == polls]
         poller.down = True
         await trio.sleep(20)
         world.publish("1", b"x")
         await until(lambda: all(node.metadata.version == 2 for node in nodes), 10)
+
+
+async def first_in_rank(world: World, others: list[Node]) -> PeerIdentity:
+    """Return a node that has the duty to ask the origin before all others."""
+    while True:
+        identity = identity_of(world, "remote")
+        if ranking(b"poll", [identity.key, *(node.own.key for node in others)])[0] == identity.key:
+            return identity
+
+
+@pytest.mark.parametrize("lies", [False, True], ids=["says nothing", "says that it asked"])
+@pytest.mark.slow
+async def test_a_node_that_neglects_its_duty_does_not_silence_the_site(lies: bool, autojump_clock: CLOCK) -> None:
+    world = World()
+    async with AsyncExitStack() as stack:
+        nodes, _ = await three_uplinks(world, stack)
+        identity = await first_in_rank(world, nodes)
+        idlers = [
+            await stack.enter_async_context(remote(world, identity=identity, to=f"{name}:7651", uplink=True)) for name in "abc"
+        ]
+        await until(lambda: all(len(node.links.peers) == 3 for node in nodes))
+
+        async def idle(idler: Remote) -> None:
+            while True:
+                event = await idler.hear()
+                if isinstance(event, Ping):
+                    await idler.say(Pong(nonce=event.nonce))
+                    if lies:
+                        await idler.say(News(timestamp_version=0, uplink=True))
+
+        async with trio.open_nursery() as nursery:
+            for idler in idlers:
+                nursery.start_soon(idle, idler)
+            await trio.sleep(20)
+            world.publish("1", b"x")
+            await until(lambda: all(node.metadata.version == 2 for node in nodes), 12)
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_dead_uplink_is_asked_again_as_soon_as_it_works(autojump_clock: CLOCK) -> None:

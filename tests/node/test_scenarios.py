@@ -11,6 +11,7 @@ import trio
 
 from edgeswarm.errors import FetchError, NoSpaceError
 from edgeswarm.node import Node
+from edgeswarm.node.transfer import HOPE_SECONDS
 from edgeswarm.store import MemoryStore
 from edgeswarm.trust.catalogue import Release
 from edgeswarm.wire.messages import ChunkData, Have, Want
@@ -305,6 +306,48 @@ async def test_a_pack_that_is_gone_ends_the_fetch(autojump_clock: CLOCK) -> None
             await node.fetch(release).wait()
         assert node.uplink is not None
         assert node.uplink.usable
+
+
+@pytest.mark.parametrize("missing", ["packs/", "index/", "manifests/"])
+async def test_what_the_origin_has_no_more_is_taken_from_neighbours(missing: str, autojump_clock: CLOCK) -> None:
+    world = World()
+    release = world.publish("1", BLOB)
+    pruned = MemoryOrigin({name: data for name, data in world.objects.items() if not name.startswith(missing)})
+    async with limit(), world.node("gateway", role="gateway", origin=MemoryOrigin(world.objects)) as gateway:
+        await gateway.fetch(await current(gateway)).wait()
+        async with world.node("a", origin=pruned, peers=("gateway:7651",)) as node:
+            await current(node)
+            progress = await node.fetch(release).wait()
+            assert progress.by_source["gateway"] == len(BLOB)
+
+
+@pytest.mark.parametrize("missing", ["packs/", "index/"])
+async def test_a_fetch_that_nobody_can_finish_ends_with_the_reason(missing: str, autojump_clock: CLOCK) -> None:
+    world = World()
+    release = world.publish("1", BLOB)
+    pruned = MemoryOrigin({name: data for name, data in world.objects.items() if not name.startswith(missing)})
+    async with limit(), world.node("a", origin=pruned) as one, world.node("b", origin=pruned, peers=("a:7651",)) as other:
+        await current(other)
+        await until(lambda: one.links.peers)
+        with pytest.raises(FetchError, match=missing):
+            await other.fetch(release).wait()
+        assert one.links.peers, "the link and the node live on"
+
+
+async def test_a_neighbour_that_goes_on_delivering_is_waited_for(autojump_clock: CLOCK) -> None:
+    """Slower than the pause after which a refused transfer gives up, in all, but never silent for so long."""
+    world = World()
+    release = world.publish("1", BLOB)
+    slow = MemoryOrigin(world.objects, rate=len(BLOB) / (6 * HOPE_SECONDS))
+    pruned = MemoryOrigin({name: data for name, data in world.objects.items() if not name.startswith("packs/")})
+    async with limit(), world.node("gateway", role="gateway", origin=slow) as gateway:
+        await current(gateway)
+        start = trio.current_time()
+        gateway.fetch(release)
+        async with world.node("a", origin=pruned, peers=("gateway:7651",)) as node:
+            await current(node)
+            await node.fetch(release).wait()
+            assert trio.current_time() - start > 3 * HOPE_SECONDS
 
 
 # Malicious peers.

@@ -157,6 +157,26 @@ async def test_back_off_doubles_up_to_the_maximum(autojump_clock: trio.testing.M
     assert reader.changes == [False, True] * 6
 
 
+@pytest.mark.parametrize(("asked", "waited"), [(30.0, 30.0), (0.1, 0.5), (1e9, 3600.0), (None, 0.5)])
+async def test_an_origin_that_asks_for_patience_gets_it(
+    asked: float | None, waited: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    reader = Reader(retry_seconds=4.0)
+
+    async def refuse(_name: str, *, limit: int) -> bytes:
+        raise FetchError("status 503", retry_after=asked)
+
+    reader.origin.read = refuse
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader.uplink.run)
+        with pytest.raises(FetchError):
+            await reader.uplink.read("small", limit=10)
+        start = trio.current_time()
+        await until(lambda: reader.uplink.usable, seconds=4000)
+        assert 0.75 * waited <= trio.current_time() - start <= 1.25 * waited + 0.02
+        nursery.cancel_scope.cancel()
+
+
 async def test_what_works_ends_the_back_off(autojump_clock: trio.testing.MockClock) -> None:
     reader = Reader()
     reader.origin.down = True
