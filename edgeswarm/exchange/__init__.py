@@ -1,5 +1,6 @@
 """Who fetches what from whom: availability, requests to peers, leases on spans for the uplink. Pure state machines."""
 
+from .bucket import TokenBucket
 from .events import (
     AskPeer,
     CancelSpan,
@@ -48,6 +49,7 @@ __all__ = [
     "SpanEnded",
     "SpanProgress",
     "Tick",
+    "TokenBucket",
     "TransferConfig",
     "TransferMachine",
     "UplinkUsable",

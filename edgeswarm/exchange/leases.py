@@ -40,20 +40,35 @@ class Leases:
     Attributes:
         key: Digest of the manifest root, so that every release spreads differently.
         own: This node's id.
-        uplinks: Ids of the neighbours with a usable uplink.
+        uplinks: Ids of the neighbours with a usable uplink; changed by `set_uplink` only.
     """
 
     key: bytes
     own: Peer
     uplinks: dict[Peer, None] = field(default_factory=dict)
+    _ranks: dict[int, int] = field(default_factory=dict)
     _claims: dict[int, _Claim] = field(default_factory=dict)
     _renewed: dict[int, float] = field(default_factory=dict)
     _believed: dict[tuple[Peer, int], float] = field(default_factory=dict)
 
+    def set_uplink(self, peer: Peer, *, usable: bool) -> None:
+        """Note whether a neighbour has a usable uplink."""
+        if usable != (peer in self.uplinks):
+            self._ranks.clear()
+        if usable:
+            self.uplinks[peer] = None
+        else:
+            self.uplinks.pop(peer, None)
+
     def rank(self, span: int, node: Peer | None = None) -> int:
-        """Return the rank of a node (this one if None) for a span, among this node and all uplinks."""
+        """Return the rank of a node (this one if None) for a span, among this node and all uplinks. Own ranks are remembered."""
+        if node is None and span in self._ranks:
+            return self._ranks[span]
         key = self.key + span.to_bytes(4, "big")
-        return rank_of(node or self.own, key, [self.own, *self.uplinks])
+        rank = rank_of(node or self.own, key, [self.own, *self.uplinks])
+        if node is None:
+            self._ranks[span] = rank
+        return rank
 
     def heir(self, span: int) -> Peer | None:
         """Return the neighbour that would take a span of this node over, or None if no other has an uplink."""
@@ -112,7 +127,7 @@ class Leases:
 
     def remove(self, peer: Peer) -> None:
         """Forget a neighbour: its uplink and its claims."""
-        self.uplinks.pop(peer, None)
+        self.set_uplink(peer, usable=False)
         for span in [s for s, claim in self._claims.items() if claim.holder == peer]:
             del self._claims[span]
 

@@ -113,7 +113,7 @@ class TransferMachine:
         may_use_uplink: bool = True,
     ) -> None:
         self.config = config
-        self.availability = Availability(chunks, here)
+        self.availability = Availability(chunks, here, config.span_chunks)
         self.leases = Leases(manifest, own)
         self._own = own
         self._line = [own]
@@ -145,12 +145,12 @@ class TransferMachine:
 
     @property
     def hopeful(self) -> bool:
-        """Whether some neighbour has a chunk that is missing here, or an uplink to fetch it. Cost: linear in the chunks."""
-        missing = (chunk for chunk in range(self.availability.chunks) if not self.availability.is_here(chunk))
-        return bool(self.leases.uplinks) or any(self.availability.holders(chunk) for chunk in missing)
+        """Whether some neighbour has a chunk that is missing here, or an uplink to fetch it."""
+        lone = sum(len(self.availability.lone_chunks(span)) for span in self.availability.lone_spans())
+        return bool(self.leases.uplinks) or lone < self.availability.missing
 
     def handle(self, event: Event, now: float) -> list[Effect]:
-        """Take one event and return what is to be done, in order. Cost: linear in the open windows and the spans still missing."""
+        """Take one event and return what is to be done, in order. Cost: linear in the open windows and the manifest's spans."""
         effects = self._handlers[type(event)](event, now)
         if self.complete:
             if not self._said_complete:
@@ -178,10 +178,7 @@ class TransferMachine:
         return []
 
     def _on_peer_uplink(self, event: PeerUplink, _now: float) -> list[Effect]:
-        if event.usable and event.peer in self._open:
-            self.leases.uplinks[event.peer] = None
-        else:
-            self.leases.uplinks.pop(event.peer, None)
+        self.leases.set_uplink(event.peer, usable=event.usable and event.peer in self._open)
         return []
 
     def _on_has(self, event: PeerHas, now: float) -> list[Effect]:
@@ -303,15 +300,6 @@ class TransferMachine:
 
     # Uplink.
 
-    def _spans_to_fetch(self) -> dict[int, list[int]]:
-        """Return the chunks that no neighbour has, by span."""
-        spans: dict[int, list[int]] = {}
-        size = self.config.span_chunks
-        for chunk in range(self.availability.chunks):
-            if not self.availability.is_here(chunk) and not self.availability.holders(chunk):
-                spans.setdefault(chunk // size, []).append(chunk)
-        return spans
-
     def _settled(self, now: float) -> bool:
         waited = now - self._start >= self.config.settle_seconds
         return waited or (bool(self._open) and all(peer in self._told for peer in self._open))
@@ -321,9 +309,8 @@ class TransferMachine:
         if not (self._uplink and self._may_use_uplink) or room <= 0 or not self._settled(now):
             self._free_since.clear()
             return []
-        free = {
-            s: c for s, c in self._spans_to_fetch().items() if s not in self._fetching and not self.leases.held_by_other(s, now)
-        }
+        lone = (span for span in self.availability.lone_spans() if span not in self._fetching)
+        free = [span for span in lone if not self.leases.held_by_other(span, now)]
         mine = [span for span in free if self.leases.rank(span) == 0]
         # Counted from when this node has nothing of its own and the span nobody: else all would take what a dead node leaves.
         self._free_since = {} if mine else {span: self._free_since.get(span, now) for span in free}
@@ -331,10 +318,10 @@ class TransferMachine:
         for span in (mine or self._to_take_over(free, now))[:room]:
             self.leases.claim(span, now)
             self._fetching[span] = None
-            effects += [Claim(span, 0), FetchSpan(span, tuple(free[span]))]
+            effects += [Claim(span, 0), FetchSpan(span, tuple(self.availability.lone_chunks(span)))]
         return effects
 
-    def _to_take_over(self, free: dict[int, list[int]], now: float) -> list[int]:
+    def _to_take_over(self, free: list[int], now: float) -> list[int]:
         """Return the spans of others that have stayed unclaimed for longer than this node's rank makes it wait."""
         # From the back: their owners work from the front.
         return [span for span in reversed(free) if now - self._free_since[span] >= self.leases.rank(span) * TAKEOVER_SECONDS]

@@ -169,7 +169,7 @@ class Hub:
                 _log.warning("chunk %d for a peer: %s", index, error)
                 return None
 
-        readers = sum(peer.serving for peer in self.links.peers.values())
+        readers = sum(peer.serving.busy for peer in self.links.peers.values())
         chunks = chunks[: max(_SERVE_LEAST_CHUNKS, _SERVE_CHUNKS // max(1, readers))]
         found = await in_thread(lambda: [read(chunk) for chunk in chunks])
         if known is not None and any(data is None for data in found):
@@ -208,7 +208,7 @@ class Hub:
             self._on_partial(message)
         elif isinstance(message, Peers):
             for address in message.addresses:
-                self.links.suggest(address)
+                self.links.suggest(address, peer)
         else:
             self._on_transfer_message(peer, message)
 

@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from ..abc import Link, Transport
-from ..errors import EdgeswarmError, RemoteProtocolError, TrustError
+from ..errors import EdgeswarmError, FetchError, RemoteProtocolError, TrustError
 from ..wire.messages import Hello
 from .greeting import greet
 from .peer import Host, Peer
@@ -23,6 +23,7 @@ _LAST_RETRY_SECONDS = 30.0
 _BAN_SECONDS = 3600.0
 """How long a peer that sent a wrong chunk is shut out: over TLS it can't be a bit error. A guess; revoking is the operator's."""
 _MOST_ADDRESSES = 512
+_MOST_GREETINGS = 2  # of one node at a time: it may dial while it is dialled
 
 
 @dataclass(slots=True)
@@ -77,6 +78,7 @@ class Links:
         self._dice = dice
         self._on_change = on_change
         self._dials: dict[str, _Dial] = {}
+        self._greetings: dict[bytes, int] = {}
         self._dials_changed = trio.Event()
         self._nursery: trio.Nursery | None = None
 
@@ -92,9 +94,16 @@ class Links:
             nursery.start_soon(self._dial_all)
             task_status.started(bound)
 
-    def suggest(self, address: str) -> None:
-        """Note an address where a peer may be, heard from a beacon or another peer: a hint, tried a few times."""
-        if address and address not in self._dials and len(self._dials) < _MOST_ADDRESSES:
+    def suggest(self, address: str, source: Peer | None = None) -> None:
+        """Note an address where a peer may be, heard from a beacon or another peer: a hint, tried a few times.
+
+        Args:
+            address: `host:port`.
+            source: The peer that named it; it may name so many and no more, since whom we dial is up to it.
+        """
+        if not address or address in self._dials or len(self._dials) >= _MOST_ADDRESSES:
+            return
+        if source is None or source.hints.try_take(trio.current_time()):
             self._dials[address] = _Dial(fixed=False)
             self._dials_changed.set()
 
@@ -174,7 +183,7 @@ class Links:
                 raise TrustError("that is this node itself")
             if connected and link.peer.key in self.peers:
                 return False  # it has several addresses: this one would only take the place of a link that works
-            peer = await greet(link, self._hello(), connected=connected)
+            peer = await self._greet(link, connected=connected)
             if not self._admit(peer):
                 await peer.say_goodbye("duplicate" if peer.id in self.peers else "busy", "there is a link already, or too many")
                 return False
@@ -183,6 +192,19 @@ class Links:
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                 await link.aclose()
+
+    async def _greet(self, link: Link, *, connected: bool) -> Peer:
+        """Greet; a node that opens links without ever greeting holds few of them at a time."""
+        key = link.peer.key
+        if self._greetings.get(key, 0) >= _MOST_GREETINGS:
+            raise FetchError(f"{link.peer.node} has {_MOST_GREETINGS} links already on which it has not greeted")
+        self._greetings[key] = self._greetings.get(key, 0) + 1
+        try:
+            return await greet(link, self._hello(), connected=connected)
+        finally:
+            self._greetings[key] -= 1
+            if not self._greetings[key]:
+                del self._greetings[key]
 
     def _admit(self, peer: Peer) -> bool:
         """Keep one link a peer: the newer of the same direction, else the one that the smaller node id opened."""
@@ -223,7 +245,7 @@ class Links:
         return [
             {
                 "node": peer.name, "role": peer.hello.role, "address": peer.identity.address, "uplink": peer.uplink,
-                "metadata": peer.timestamp_version, "received_bytes": peer.received_bytes, "sent_bytes": peer.sent_bytes,
+                "metadata": peer.timestamp_version, "received_bytes": peer.received_bytes, "sent_bytes": peer.serving.sent_bytes,
             }
             for peer in self.peers.values()
         ]  # fmt: skip

@@ -13,9 +13,9 @@ import trio
 from ..abc import Link
 from ..content.digest import Digest
 from ..errors import FetchError, RemoteProtocolError
+from ..exchange import TokenBucket
 from ..wire.messages import (
     MAX_WANTED_CHUNKS,
-    OBJECT_PART_BYTES,
     Bye,
     Cancel,
     ChunkData,
@@ -37,6 +37,7 @@ from ..wire.messages import (
 )
 from ..wire.session import NEED_DATA, Closed, Session
 from .holdings import Holdings
+from .serving import Answer, Serving, Source
 from .tasks import plain_nursery
 
 _log = logging.getLogger("edgeswarm.peer")
@@ -44,21 +45,21 @@ _log = logging.getLogger("edgeswarm.peer")
 _MOST_WANTS = 56
 _MOST_OBJECTS = 8
 _MOST_QUEUED = 20_000
+# Messages that cost this node work and the peer nothing. An honest peer says some twenty a second and transfer (HAVE, every 50 ms);
+# who says more is read more slowly. Guesses.
+_CONTROL_PER_SECOND, _MOST_CONTROL = 200.0, 2000.0
+# Addresses that a peer may name: more than a site of 64 links needs at once, too few to scan a network with. Guesses.
+_HINTS_PER_SECOND, _MOST_HINTS = 1.0, 128.0
 _MOST_QUEUED_BYTES = 8 * 1024 * 1024  # a guess: bitmaps for a swarm of many large releases, and partial pieces
+_CONTROL = frozenset({Have, Drop, Claim, Release, News, Peers, Ping, Cancel})
 PING_SECONDS = 2.0
 """A quiet peer is asked this often whether it is there: a guess between SWARM's two seconds and a busy device's pauses."""
 DEAD_SECONDS = 12.0
 """A peer that says nothing for this long, in spite of pings, is given up: a guess, longer than a slow device is ever busy."""
 
 
-class Host(Protocol):
+class Host(Source, Protocol):
     """What a peer needs of the node that it is linked with."""
-
-    async def find_object(self, kind: str, name: str, limit: int) -> bytes | None:
-        """Return a small object for a peer, or None."""
-
-    async def read_chunks(self, manifest: Digest, chunks: Sequence[int]) -> list[bytes | None]:
-        """Return the first of `chunks`, at least one, verified as they were read; None for those that are not here."""
 
     def on_message(self, peer: Peer, message: Message) -> None:
         """Take news, what the peer has, and its claims."""
@@ -78,14 +79,6 @@ class _ObjectRequest:
     done: trio.Event = field(default_factory=trio.Event)
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    request: int
-    chunks: tuple[int, ...]
-    manifest: Digest = b""
-    object: GetObject | None = None
-
-
 class Peer:
     """The other end of one link, from the greeting on.
 
@@ -95,9 +88,9 @@ class Peer:
         timestamp_version: The metadata that it holds, as it said last.
         news_at: When it told news last, or greeted.
         received_bytes: Chunk bytes that it sent.
-        sent_bytes: Chunk bytes that were sent to it.
-        serving: Whether it waits for answers.
+        serving: Answers what it asks for.
         holdings: What it said that it has.
+        hints: How many addresses it may still name.
     """
 
     def __init__(self, link: Link, session: Session, hello: Hello, *, connected: bool) -> None:
@@ -106,8 +99,10 @@ class Peer:
         self.connected = connected
         self.uplink = hello.uplink
         self.timestamp_version = hello.timestamp_version
-        self.received_bytes = self.sent_bytes = 0
-        self.serving = False
+        self.received_bytes = 0
+        self.serving = Serving(self._answer)
+        self.hints = TokenBucket(_HINTS_PER_SECOND, _MOST_HINTS)
+        self._control = TokenBucket(_CONTROL_PER_SECOND, _MOST_CONTROL)
         self._link = link
         self._session = session
         self._sending = trio.Lock()
@@ -115,8 +110,6 @@ class Peer:
         self._outbox_bytes = 0
         self._object_slots = trio.Semaphore(_MOST_OBJECTS)
         self._outbox_filled = trio.Event()
-        self._jobs: deque[_Job] = deque()
-        self._jobs_filled = trio.Event()
         self._objects: dict[int, _ObjectRequest] = {}
         self._wants: dict[int, tuple[Digest, dict[int, None]]] = {}
         self._unsent: dict[Digest, list[int]] = {}
@@ -193,7 +186,7 @@ class Peer:
             with self._scope:
                 async with plain_nursery() as nursery:
                     nursery.start_soon(self._write)
-                    nursery.start_soon(self._serve, host)
+                    nursery.start_soon(self.serving.run, host)
                     nursery.start_soon(self._watch)
                     reason = await self._read(host)
                     nursery.cancel_scope.cancel()
@@ -238,6 +231,14 @@ class Peer:
                 return "the link broke"
             else:
                 self._handlers[type(event)](host, event)
+                if type(event) in _CONTROL:
+                    await self._hold_back()
+
+    async def _hold_back(self) -> None:
+        """Leave a peer that talks too much unread for a while."""
+        wait = self._control.take(trio.current_time())
+        if wait:
+            await trio.sleep(wait)
 
     def _pass_on(self, host: Host, message: Message) -> None:
         host.on_message(self, message)
@@ -252,7 +253,7 @@ class Peer:
         host.on_message(self, message)
 
     def _on_get_object(self, _host: Host, message: GetObject) -> None:
-        self._add_job(_Job(message.request, (), object=message))
+        self.serving.add(message)
 
     def _on_object(self, _host: Host, message: ObjectData) -> None:
         waiting = self._objects.get(message.request)
@@ -265,7 +266,7 @@ class Peer:
             self._send_wants()
 
     def _on_want(self, _host: Host, message: Want) -> None:
-        self._add_job(_Job(message.request, tuple(message.indices()), message.manifest))
+        self.serving.add(message)
 
     def _on_chunk(self, host: Host, message: ChunkData) -> None:
         if message.coding != "plain":
@@ -285,7 +286,7 @@ class Peer:
         return manifest
 
     def _on_cancel(self, host: Host, message: Cancel) -> None:
-        self._jobs = deque(job for job in self._jobs if job.request != message.request)
+        self.serving.drop(message.request)
         if self._session.owed.is_open(message.request):
             self.post(Cancel(request=message.request))
         if message.request in self._wants:
@@ -316,7 +317,7 @@ class Peer:
         async with self._sending:
             await self._link.send(self._session.send(message))
 
-    async def _answer(self, message: ObjectData | ChunkData | Miss) -> bool:
+    async def _answer(self, message: Answer) -> bool:
         """Send an answer, unless its request was cancelled meanwhile; return whether it was sent."""
         async with self._sending:
             if not self._session.owed.is_open(message.request):
@@ -349,52 +350,6 @@ class Peer:
                 self._nonce += 1
                 self.post(Ping(nonce=self._nonce))
 
-    # Serving.
-
-    def _add_job(self, job: _Job) -> None:
-        self._jobs.append(job)  # bounded by the session: 64 requests, 4096 chunks
-        self._jobs_filled.set()
-
-    async def _serve(self, host: Host) -> None:
-        while True:
-            await self._jobs_filled.wait()
-            self._jobs_filled = trio.Event()
-            self.serving = True
-            while self._jobs:
-                job = self._jobs.popleft()
-                if job.object is not None:
-                    await self._serve_object(host, job.object)
-                else:
-                    await self._serve_chunks(host, job)
-            self.serving = False
-
-    async def _serve_object(self, host: Host, wanted: GetObject) -> None:
-        data = await host.find_object(wanted.kind, wanted.name, wanted.limit)
-        if data is None:
-            await self._answer(ObjectData(request=wanted.request, found=False, last=True))
-            return
-        for at in range(0, max(1, len(data)), OBJECT_PART_BYTES):
-            part = data[at : at + OBJECT_PART_BYTES]
-            last = at + OBJECT_PART_BYTES >= len(data)
-            if not await self._answer(ObjectData(request=wanted.request, last=last, data=part)):
-                return
-
-    async def _serve_chunks(self, host: Host, job: _Job) -> None:
-        """Send the chunks of one WANT, in batches of the host's choice."""
-        left = job.chunks
-        while left:
-            batch = await host.read_chunks(job.manifest, left)
-            for chunk, data in zip(left, batch, strict=False):
-                answer = _chunk_answer(job.request, chunk, data)
-                if not await self._answer(answer):
-                    return
-                self.sent_bytes += len(data or b"")
-            left = left[len(batch) :]
-
 
 def _weight(message: Message) -> int:
     return len(getattr(message, "data", b""))
-
-
-def _chunk_answer(request: int, chunk: int, data: bytes | None) -> ChunkData | Miss:
-    return Miss(request=request, index=chunk) if data is None else ChunkData(request=request, index=chunk, data=data)

@@ -9,7 +9,7 @@ from edgeswarm.exchange.availability import Availability
 
 from .simulation import node_id
 
-CHUNKS = 6
+CHUNKS, SPAN = 6, 4
 PEERS = [node_id(str(i)) for i in range(3)]
 index = st.integers(-2, CHUNKS + 2)
 peer = st.sampled_from(PEERS)
@@ -45,12 +45,15 @@ def apply(step: tuple, real: Availability, has: dict[bytes, set[int]], here: set
 
 @given(st.sets(st.integers(0, CHUNKS - 1)), st.lists(steps, max_size=40))
 def test_it_counts_as_the_model_does(start: set[int], script: list[tuple]) -> None:
-    real, has, here = Availability(CHUNKS, sorted(start)), {}, set(start)
+    real, has, here = Availability(CHUNKS, sorted(start), SPAN), {}, set(start)
     for step in script:
         apply(step, real, has, here)
         assert real.missing == CHUNKS - len(here)
         assert real.here() == sorted(here)
         assert set(real.peers()) == set(has)
+        lone = [chunk for chunk in range(CHUNKS) if chunk not in here and not any(chunk in held for held in has.values())]
+        assert real.lone_spans() == sorted({chunk // SPAN for chunk in lone})
+        assert [chunk for span in range(3) for chunk in real.lone_chunks(span)] == lone
         for chunk in range(CHUNKS):
             assert real.holders(chunk) == sum(chunk in chunks for chunks in has.values())
         for known in PEERS:

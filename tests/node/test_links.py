@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from random import Random
 
 import pytest
 import trio
 
+from edgeswarm.abc import Link
 from edgeswarm.errors import FetchError
 from edgeswarm.node import Node
 from edgeswarm.node.greeting import HELLO_SECONDS
@@ -289,6 +290,67 @@ async def test_two_counts_of_one_manifest_end_the_link(autojump_clock: CLOCK) ->
         assert "wanted 6 chunks" in node.links.refused[-1]
 
 
+async def test_who_talks_too_much_is_read_more_slowly(autojump_clock: CLOCK) -> None:
+    """CLAIMs cost the node work and the peer nothing; answers to what was asked are not held back."""
+    world = World()
+    async with lone_node(world) as node, remote(world) as peer, trio.open_nursery() as nursery:
+        await until(lambda: node.links.peers)
+        heard: list[float] = []
+        node._hub.on_message = lambda _peer, _message: heard.append(trio.current_time())
+
+        async def talk() -> None:
+            while True:
+                await peer.say(*[Claim(manifest=DIGEST, span=0, sequence=number) for number in range(100)])
+
+        start = trio.current_time()
+        nursery.start_soon(talk)
+        await trio.sleep(30)
+        nursery.cancel_scope.cancel()
+        assert 30 * 200 <= len(heard) <= 2000 + 31 * 200
+        assert heard[1000] == pytest.approx(start, abs=1), "a burst is taken as it comes"
+
+
+async def test_a_peer_names_so_many_addresses_and_no_more(autojump_clock: CLOCK) -> None:
+    world = World()
+    dialled: list[str] = []
+    async with lone_node(world) as node, remote(world) as peer:
+        await until(lambda: node.links.peers)
+
+        async def connect(address: str) -> Link:
+            dialled.append(address)
+            raise FetchError("nobody there")
+
+        node.links._transport.connect = connect
+        for number in range(100):
+            await peer.say(Peers(addresses=tuple(f"10.0.{number}.{host}:1" for host in range(64))))
+        await trio.sleep(30)
+        assert 128 <= len(set(dialled)) <= 128 + 31
+        node.links.suggest("10.9.9.9:1")
+        await until(lambda: "10.9.9.9:1" in dialled, 5)
+
+
+async def test_a_node_that_never_greets_holds_few_links(autojump_clock: CLOCK) -> None:
+    world = World()
+    identity = identity_of(world, "mute")
+    async with lone_node(world) as node, trio.open_nursery() as nursery:
+        ended: list[float] = []
+        start = trio.current_time()
+
+        async def mute() -> None:
+            link = await world.network.transport(identity, host="mute").connect("gateway:7651")
+            with suppress(FetchError):
+                while await link.receive():
+                    pass
+            ended.append(trio.current_time() - start)
+
+        for _ in range(20):
+            nursery.start_soon(mute)
+        await until(lambda: len(ended) == 18, 2)
+        await is_well(world)
+        await until(lambda: len(ended) == 20, HELLO_SECONDS + 2)
+        assert not node.links._greetings
+
+
 async def test_a_storm_of_news_is_survived(autojump_clock: CLOCK) -> None:
     world = World()
     async with lone_node(world) as node, remote(world) as peer:
@@ -425,7 +487,7 @@ async def test_what_is_read_for_many_peers_at_once_is_bounded(autojump_clock: CL
         read = node._hub.read_chunks
 
         async def counted(manifest: bytes, chunks: Sequence[int]) -> list[bytes | None]:
-            serving = sum(peer.serving for peer in node.links.peers.values())
+            serving = sum(peer.serving.busy for peer in node.links.peers.values())
             found = await read(manifest, chunks)
             reads.append((serving, len(found)))
             return found
