@@ -57,9 +57,7 @@ VERBS = (
         "Publish a file, image or directory, and point a channel at it.",
         "edgeswarm publish build/app --product app --version 1.4.2 --channel stable --fleet fleet",
     ),
-    Verb(
-        "refresh", "refresh:refresh", PUBLISHER, "Sign the timestamp again, before it expires.", "edgeswarm refresh --fleet fleet"
-    ),
+    Verb("refresh", "refresh:refresh", PUBLISHER, "Sign again what would expire, or repair.", "edgeswarm refresh --fleet fleet"),
     Verb(
         "serve-origin",
         "serve_origin:serve",

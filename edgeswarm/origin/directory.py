@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 import trio
 
 from ..errors import FetchError, PublishError
-from .names import check_name, check_range
+from .names import check_name, check_range, is_name
 from .static import StaticObject, open_object
 
 PIECE_BYTES = 64 * 1024
@@ -182,6 +182,16 @@ class DirectoryWriter:
         check_name(name)
         return os.path.lexists(os.path.join(self._folder, name))
 
+    def names(self, folder: str) -> list[str]:
+        """Return the sorted names of all objects below a folder; see `OriginWriter.names`.
+
+        Raises:
+            PublishError: It cannot be read.
+        """
+        check_name(folder)
+        with self._mapped(folder):
+            return sorted(_names_below(self._folder, folder))
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other publishers out, of this process, this machine and (where the share supports flock) others.
@@ -242,6 +252,19 @@ class DirectoryWriter:
             raise PublishError(f"{name}: cannot be published in {self._folder}: {exc.strerror}") from exc
         except FetchError as exc:
             raise PublishError(f"{name}: cannot be compared in {self._folder}: {exc}") from exc
+
+
+def _names_below(top: str, folder: str) -> Iterator[str]:
+    try:
+        with os.scandir(os.path.join(top, folder)) as entries:
+            found = [(f"{folder}/{entry.name}", entry.is_dir(follow_symlinks=False)) for entry in entries if is_name(entry.name)]
+    except FileNotFoundError:
+        return
+    for name, is_folder in found:
+        if is_folder:
+            yield from _names_below(top, name)
+        else:
+            yield name
 
 
 def _write_durably(path: str, blocks: Iterable[bytes]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,6 +86,20 @@ def test_people_see_a_few_lines_that_fit(fleet: str, tmp_path: Path, capsys: pyt
     assert err == "read: 7 B\nencode: 7 B\n"
     assert max(map(len, out.splitlines())) <= 80
     assert "\x1b" not in out + err
+
+
+def test_people_see_what_refresh_leaves(fleet: str, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Path(fleet, "fleet.toml")
+    settings.write_text(re.sub("(?m)^(root|targets) = .*", r"\1 = 3650", settings.read_text()))
+    os.unlink(Path(fleet, "keys", "targets.pem"))
+    assert main(["refresh", "--fleet", fleet]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^  timestamp  expires on [-0-9]{10} [:0-9]{5} UTC, signed now$", out, re.MULTILINE)
+    assert re.search(r"^  snapshot   expires on [-0-9]{10} [:0-9]{5} UTC$", out, re.MULTILINE)
+    assert "Keys that are not here: targets." in out
+    assert "The root expires on 20" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert answer(capsys, "refresh", "--all", "--repair", "--fleet", fleet)["left"] == ["root", "targets"]
 
 
 def test_the_fleet_can_be_named_by_the_environment(
