@@ -5,7 +5,7 @@ Files:
     root.json: the first TUF root, which every node is given.
     keys/root-<n>.pem, keys/{targets,snapshot,timestamp}.pem, keys/product-<name>.pem: signing keys.
     ca/ca.key, ca/ca.crt: the fleet's certificate authority.
-    sites/<site>/site.key: keys of the sites' beacons.
+    sites/<site>/: keys of the sites' beacons, and records of their nodes (module `sites`).
     origin/: the origin, unless fleet.toml names another place.
 
 All but the origin is secret, and its mode is 0600. A CI job needs `fleet.toml`, `root.json` and the keys of the roles it signs.

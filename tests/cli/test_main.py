@@ -88,6 +88,28 @@ def test_people_see_a_few_lines_that_fit(fleet: str, tmp_path: Path, capsys: pyt
     assert "\x1b" not in out + err
 
 
+def test_sites_and_their_nodes_are_shown(fleet: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for site in ("harbour", "mine"):
+        answer(capsys, "site", "add", site, "--fleet", fleet)
+    node = ["enrol", "harbour", "press-7", str(tmp_path / "a"), "--fleet", fleet, "--role", "gateway"]
+    node_id = str(answer(capsys, *node)["node_id"])
+    assert refusal(capsys, *node)[0] == 2
+    node[3] = str(tmp_path / "b")
+    new_id = str(answer(capsys, *node, "--again")["node_id"])
+    sites = answer(capsys, "site", "list", "--fleet", fleet)["sites"]
+    assert [(one["site"], one["nodes"], one["expires"] is None) for one in sites] == [  # type: ignore[attr-defined]  # a list
+        ("harbour", 1, False),
+        ("mine", 0, True),
+    ]
+    (shown,) = answer(capsys, "site", "show", "harbour", "--fleet", fleet)["nodes"]  # type: ignore[misc]  # likewise
+    assert (shown["node_id"], [one["node_id"] for one in shown["replaced"]]) == (new_id, [node_id])
+    assert main(["site", "list", "--fleet", fleet]) == main(["site", "show", "harbour", "--fleet", fleet]) == 0
+    out = capsys.readouterr().out
+    assert "harbour  1 node, the first certificate ends on 20" in out
+    assert f"press-7  gateway  {new_id[:16]}  until 20" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_people_see_what_refresh_leaves(fleet: str, capsys: pytest.CaptureFixture[str]) -> None:
     settings = Path(fleet, "fleet.toml")
     settings.write_text(re.sub("(?m)^(root|targets) = .*", r"\1 = 3650", settings.read_text()))
@@ -130,6 +152,10 @@ def test_the_passphrase_comes_from_the_environment(
         (["publish", "/nowhere", "--product", "a", "--version", "1", "--channel", "c", "--level", "99"], "level"),
         (["refresh", "--fleet", "/nowhere"], "edgeswarm init"),
         (["enrol", "s", "n", "/nowhere/x", "--subscribe", "app"], "PRODUCT@CHANNEL"),
+        (["enrol", "s", "n", "/nowhere/x", "--subscribe", "app@stable=/"], "PRODUCT@CHANNEL"),
+        (["enrol", "s", "n", "/nowhere/x", "--peer", "192.0.2.1"], "peer: wanted host:port"),
+        (["site", "rm", "harbour"], "unknown command 'site rm'; there are: site add, site list, site show"),
+        (["site", "rm", "harbour", "--fleet", "x"], "there are: site add, site list, site show"),
         (["serve-origin", "/nowhere"], "no folder"),
         (["serve-origin", "/"], "no origin"),
     ],
