@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import dataclasses
 import re
+import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -82,6 +83,14 @@ def test_make_targets_and_verbs_exist(document: Path) -> None:
             assert set(re.findall(r"^edgeswarm ([a-z-]+)", block.text, re.MULTILINE)) <= verbs
     for module in re.findall(r"python -m bench\.(\w+)", document.read_text(encoding="utf-8")):
         assert (ROOT / "bench" / f"{module}.py").exists()
+
+
+def test_an_origin_is_copied_without_what_is_not_finished_and_the_timestamp_last() -> None:
+    document = ROOT / "docs/how-to/publish-from-ci.md"
+    (lines,) = [block.text.splitlines() for block in blocks_of(document) if "rsync" in block.text]
+    first, last = (shlex.split(line) for line in lines)
+    assert {"/.*", "/metadata/timestamp.json"} <= set(first)
+    assert last[-2].endswith("/metadata/timestamp.json")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
