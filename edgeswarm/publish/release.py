@@ -81,6 +81,7 @@ def publish(
         objects = ObjectWriter(writer, source.reader(built.manifest), built, options, pool)
         release = _put_objects(aim, catalogue, objects)
     source.check_unchanged()
+    source.check_content(built.manifest)
     writer.put(manifest_name(release.manifest), built.manifest.root_bytes)
     signed = _sign(aim, writer, release, built.manifest.root_bytes, back=options.back)
     return _report(aim, objects, signed, time.monotonic() - started)
