@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,35 +13,13 @@ import pytest
 from edgeswarm.errors import EdgeswarmError, PublishError, TrustError
 from edgeswarm.publish import Fleet, RefreshReport, refresh
 from edgeswarm.publish.signing import write_metadata
-from edgeswarm.trust.catalogue import Catalogue
 from edgeswarm.trust.ceremony import draft_root, sign_draft
-from edgeswarm.trust.client import TrustClient, drive
-from edgeswarm.trust.floor import VersionFloor
 from edgeswarm.trust.keys import Keyring, SigningKey
 
-from .world import World
+from .world import Device, World
 
 DAY = timedelta(days=1)
 V1, V2, V3 = b"program 1", b"program 2", b"program 3"
-
-
-@dataclass
-class Device:
-    """A node's trust state, as it is kept between refreshes."""
-
-    world: World
-    files: dict[str, bytes] = field(default_factory=dict)
-    floor: VersionFloor = field(default_factory=VersionFloor)
-
-    def version(self) -> str:
-        """Refresh, and return what channel `stable` points to."""
-        client = TrustClient(self.files, now=self.world.now, bootstrap=self.world.fleet.root, floor=self.floor)
-        answer = lambda want: self.world.writer.get(f"metadata/{want.name}", limit=want.max_bytes)  # noqa: E731
-        drive(client.refresh(), answer)
-        outcome = drive(client.product("app"), answer)
-        self.files.update(outcome.changed)
-        self.floor = outcome.floor
-        return Catalogue(client).channel("app", "stable").version
 
 
 @pytest.fixture
