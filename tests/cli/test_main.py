@@ -88,6 +88,22 @@ def test_people_see_a_few_lines_that_fit(fleet: str, tmp_path: Path, capsys: pyt
     assert "\x1b" not in out + err
 
 
+def test_people_see_what_an_update_costs_at_80_columns(fleet: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "app").write_bytes(b"program")
+    versions = ["1.0", "1.1", "v" * 58 + "1.2-rc"]
+    for version in [*versions, "2.0"]:
+        (tmp_path / "app").write_bytes(b"program" + version.encode())
+        arguments = ["publish", str(tmp_path / "app"), "--product", "app", "--version", version, "--channel", "stable"]
+        assert main([*arguments, "--fleet", fleet]) == 0
+    out = capsys.readouterr().out
+    last = out[out.index("Published app 2.0") :]
+    assert re.search(r"^  a site with nothing +fetches [0-9.]+ KiB$", last, re.MULTILINE)
+    assert re.findall(r"^  a site at ([-.v0-9rc]+) +fetches [0-9.]+ KiB$", last, re.MULTILINE) == [
+        "..." + versions[2][-37:], "1.1", "1.0",
+    ]  # fmt: skip
+    assert max(map(len, last.splitlines())) <= 80
+
+
 def test_sites_and_their_nodes_are_shown(fleet: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for site in ("harbour", "mine"):
         answer(capsys, "site", "add", site, "--fleet", fleet)

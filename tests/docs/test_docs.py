@@ -18,6 +18,8 @@ from edgeswarm.cli.app import VERBS
 from edgeswarm.demo.result import Check, DeviceResult, Incident, Result, Sample
 from edgeswarm.errors import ConfigError, EdgeswarmError
 from edgeswarm.node.config import config_from, load_config
+from edgeswarm.publish import DeltaReport, NodeRecord, PublishReport, RefreshReport
+from edgeswarm.publish.sites import Certificate
 
 from .shell import ROOT, Running, blocks_of
 from .tables import attributes, pages, renewed, tables_of
@@ -161,6 +163,19 @@ def test_every_key_of_a_result_is_documented() -> None:
             assert f"`{entry.name}`" in rows[key], entry.name
 
 
+@pytest.mark.parametrize(
+    ("verb", "kinds"),
+    [("publish", [PublishReport, DeltaReport]), ("refresh", [RefreshReport]), ("site show", [NodeRecord, Certificate])],
+    ids=str,
+)
+def test_every_json_key_of_a_report_is_documented(verb: str, kinds: list[type[Any]]) -> None:
+    text = (ROOT / "docs/reference/cli.md").read_text()
+    section = text[text.index(f"### edgeswarm {verb}\n") :].split("\n### ")[0]
+    keys = re.findall(r"`(\w+)`", section[section.index("`--json`", section.index("<!-- end -->")) :])
+    wanted = {entry.name for kind in kinds for entry in dataclasses.fields(kind)} - {"certificate"}
+    assert wanted <= set(keys)
+
+
 def test_docstrings_are_read_over_several_lines() -> None:
     text = "One.\n\nAttributes:\n    first: What\n        it is.\n    second: Other."  # as inspect.getdoc cleans it
     assert attributes(text) == {"first": "What it is.", "second": "Other."}
@@ -200,6 +215,8 @@ def test_example_programs_work_together(tmp_path: Path) -> None:
     document.write_text(
         "```sh run\n"
         "head -c 300000 /dev/urandom > one\n"
+        'python "$EXAMPLES/publish_release.py" fleet one app 0.9 stable\n'
+        "printf changed | dd of=one conv=notrunc status=none\n"
         'python "$EXAMPLES/publish_release.py" fleet one app 1.0 stable\n'
         "edgeswarm site add harbour --fleet fleet\n"
         'edgeswarm enrol harbour press-8 press-8 --fleet fleet --listen 127.0.0.1:0 --origin "$PWD/fleet/origin"\n'
@@ -208,5 +225,8 @@ def test_example_programs_work_together(tmp_path: Path) -> None:
     )
     code, output = Running(document, tmp_path / "work").wait()
     assert code == 0, output
-    assert "app 1.0: 300000 bytes, sequence 1 of stable" in output
+    assert re.search(r"^app 1.0 is sequence 2 of stable\n  a site with nothing fetches \d+ bytes$", output, re.MULTILINE)
+    (cost,) = re.findall(r"^  a site at 0.9 fetches (\d+) bytes$", output, re.MULTILINE)
+    assert int(cost) < 100_000
+    assert "app 1.0: 300000 bytes, sequence 2 of stable" in output
     assert "300000 of 300000 bytes (300000 from origin)" in output
