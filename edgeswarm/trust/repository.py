@@ -12,6 +12,7 @@ write there. Expired metadata is accepted, since signing it again is the cure.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 
@@ -177,20 +178,23 @@ class Repository:
         return True
 
     def forget_indexes(self, product: str, *, keep: Collection[str]) -> None:
-        """Drop the indexes of all versions but those in `keep`, so that metadata stays small.
+        """Drop indexes that nobody fetches any more, so that metadata stays small.
 
-        Nobody fetches the others any more; they still serve as bases. A version that a channel points to is kept.
+        Args:
+            product: Name of the product.
+            keep: Versions that serve as bases: each keeps its full index, to be read back by. Versions that a channel points to
+                keep all indexes, other versions none.
 
         Raises:
             PublishError: The product was not delegated.
         """
         self._product(product)
-        kept = {*keep, *(channel.version for channel in self._channels(product))}
+        pointed = {channel.version for channel in self._channels(product)}
         for release in self.catalogue.releases(product):
-            if release.version not in kept and release.indexes:
-                bare = Release(product, release.version, release.variant, release.manifest, release.size, release.root_bytes)
+            kept = tuple(ref for ref in release.indexes if release.version in keep and ref.base is None)
+            if release.version not in pointed and release.indexes != kept:
                 old = self._roles.targets[product].targets[release.path]
-                self._put(product, release.path, old.length, old.hashes["sha256"], encode_release(bare))
+                self._put(product, release.path, old.length, old.hashes["sha256"], encode_release(replace(release, indexes=kept)))
 
     def remove_release(self, product: str, version: str) -> bool:
         """Remove all variants of a version; return False if there were none.
@@ -254,6 +258,10 @@ class Repository:
     ) -> dict[str, bytes]:
         """Sign what is due and whose keys are here, and always the timestamp; see `RoleSet.renew`."""
         return self._roles.renew(keys, now=now, expiries=expiries, every=every)
+
+    def lacking(self, role: str, keys: Sequence[SigningKey]) -> str:
+        """Return what is wrong if `keys` cannot sign a role; see `RoleSet.lacking`."""
+        return self._roles.lacking(role, keys)
 
     def due(self, now: datetime, expiries: Expiries) -> list[str]:
         """Return the roles that should be signed again; see `RoleSet.due`."""
