@@ -217,6 +217,13 @@ class OriginWriter(Protocol):
     def exists(self, name: str) -> bool:
         """Tell if there is such an object."""
 
+    def names(self, folder: str) -> list[str]:
+        """Return the sorted names of all objects below a folder, e.g. `metadata`; none if there is no such folder.
+
+        Raises:
+            PublishError: The origin cannot be read.
+        """
+
     def lock(self) -> AbstractContextManager[None]:
         """Keep other publishers out; raises `PublishError` if another one holds it for longer than the implementation waits."""
 

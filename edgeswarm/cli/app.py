@@ -43,6 +43,8 @@ VERBS = (
         "edgeswarm init fleet --name acme --root-keys 3 --root-threshold 2",
     ),
     Verb("site add", "site:add", PUBLISHER, "Add a site to the fleet.", "edgeswarm site add harbour --fleet fleet"),
+    Verb("site list", "site:list_sites", PUBLISHER, "List the sites.", "edgeswarm site list --fleet fleet"),
+    Verb("site show", "site:show_site", PUBLISHER, "Show the nodes of a site.", "edgeswarm site show harbour --fleet fleet"),
     Verb(
         "enrol",
         "enrol:enrol",
@@ -57,9 +59,7 @@ VERBS = (
         "Publish a file, image or directory, and point a channel at it.",
         "edgeswarm publish build/app --product app --version 1.4.2 --channel stable --fleet fleet",
     ),
-    Verb(
-        "refresh", "refresh:refresh", PUBLISHER, "Sign the timestamp again, before it expires.", "edgeswarm refresh --fleet fleet"
-    ),
+    Verb("refresh", "refresh:refresh", PUBLISHER, "Sign again what would expire, or repair.", "edgeswarm refresh --fleet fleet"),
     Verb(
         "serve-origin",
         "serve_origin:serve",
@@ -119,10 +119,16 @@ def run(arguments: Sequence[str]) -> int:
         result = build_app()(list(arguments))
     except UnknownCommandError as error:
         # Its own text lists the commands and loads each of them for that.
-        known = ", ".join(dict.fromkeys(verb.words.split()[0] for verb in VERBS))
-        show_error(f"unknown command {' '.join(error.unused_tokens or [])!r}; there are: {known}")
+        show_error(_unknown(list(error.command_chain or ()), list(error.unused_tokens or ())))
         return USAGE_EXIT
     except CycloptsError as error:
         show_error(" ".join(str(error).split()))
         return USAGE_EXIT
     return result if isinstance(result, int) else 0
+
+
+def _unknown(chain: list[str], tokens: list[str]) -> str:
+    """Say what could have been typed in the place of the first token that is not known, after those that are."""
+    depth = len(chain)
+    known = dict.fromkeys(" ".join(words[: depth + 1]) for verb in VERBS if (words := verb.words.split())[:depth] == chain)
+    return f"unknown command {' '.join([*chain, *tokens[:1]])!r}; there are: {', '.join(known)}"

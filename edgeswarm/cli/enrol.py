@@ -30,6 +30,7 @@ def enrol(
     origin: str = "",
     subscribe: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     days: int = _DEFAULTS.days,
+    again: Annotated[bool, Parameter(negative="")] = False,
     as_json: Json = False,
 ) -> None:
     """Make the identity folder of a node: key, certificate, trust root and a configuration to start from.
@@ -47,13 +48,14 @@ def enrol(
         origin: Origin, for a node with its own uplink.
         subscribe: PRODUCT@CHANNEL to follow; with =TARGET to install it there, in a directory if TARGET ends in /.
         days: How long the certificate lasts.
+        again: The node was enrolled before: give it a new key; the certificate before stays good until it expires.
         as_json: Write one JSON object.
     """
     options = NodeOptions(
         role=role, compatible=compatible, listen=listen, peers=peer, multicast=multicast, origin=origin, days=days,
         subscriptions=tuple(map(_subscription, subscribe)),
     )  # fmt: skip
-    identity = enrol_node(open_fleet(fleet), site, node, out, now=now(), options=options)
+    identity = enrol_node(open_fleet(fleet), site, node, out, now=now(), options=options, again=again)
     name = f"{identity.fleet}/{identity.site}/{identity.node}"
     expires = identity.names.not_after.isoformat()
     values = {"node": name, "node_id": identity.node_id.hex(), "directory": out, "expires": expires}
@@ -63,8 +65,8 @@ def enrol(
 
 
 def _subscription(text: str) -> Subscription:
-    place, _, target = text.partition("=")
+    place, equals, target = text.partition("=")
     product, at, channel = place.partition("@")
-    if not at:
+    if not at or (equals and not target.strip("/")):
         raise ConfigError(f"--subscribe {text!r}: wanted PRODUCT@CHANNEL or PRODUCT@CHANNEL=TARGET")
     return Subscription(product=product, channel=channel, target=target.rstrip("/"), directory=target.endswith("/"))

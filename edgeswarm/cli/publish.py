@@ -13,6 +13,7 @@ from .options import FleetFolder, Json, now, open_fleet
 from .show import human_bytes, progress_teller, show
 
 _DEFAULTS = PublishOptions()
+_VERSION_CHARACTERS = 40  # 80 less margins, "a site at " and "999 GiB in 12345678 chunks"
 
 
 def publish(
@@ -60,11 +61,18 @@ def publish(
 def _show(report: PublishReport, *, as_json: bool) -> None:
     rows = [
         ("channel", f"{report.channel}, sequence {report.sequence}"),
-        ("content", f"{human_bytes(report.size)} in {report.chunks} chunks, {report.new_chunks} of them new"),
-        ("a site with nothing", human_bytes(site_cost(report))),
+        ("content", f"{human_bytes(report.size)} in {report.chunks} chunks"),
+        ("new chunks", str(report.new_chunks)),
+        ("a site with nothing", f"fetches {human_bytes(site_cost(report))}"),
     ]
     for delta in report.deltas:
-        rows.append((f"a site at {delta.base_version}", human_bytes(site_cost(report, delta.base_version))))
+        cost = human_bytes(site_cost(report, delta.base_version))
+        rows.append((f"a site at {_shortened(delta.base_version)}", f"fetches {cost}"))
     verb = "Published" if report.changed else "Nothing to do: published before:"
     title = f"{verb} {report.product} {report.version} for {report.compatible} in {report.seconds:.1f} s"
     show(report.as_dict(), as_json=as_json, title=title, rows=rows)
+
+
+def _shortened(version: str) -> str:
+    """Return a version that leaves room for the numbers in 80 columns; versions differ at their ends."""
+    return version if len(version) <= _VERSION_CHARACTERS else "..." + version[3 - _VERSION_CHARACTERS :]

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterator
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from ..publish import RefreshReport
 from ..publish import refresh as refresh_fleet
+from ..trust.names import encoded_role
 from .options import FleetFolder, Json, now, open_fleet
 from .show import show
 
-_WARN_BEFORE = timedelta(days=30)
-"""A guess: time for a ceremony."""
 
-
-def refresh(*, fleet: FleetFolder = ".", as_json: Json = False) -> None:
-    """Sign the timestamp again, and the snapshot when half of its time is over. Run it daily, from cron or CI.
+def refresh(
+    *,
+    fleet: FleetFolder = ".",
+    every: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    repair: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Json = False,
+) -> None:
+    """Sign the timestamp again, and all else whose keys are here when half of its time is over. Run it daily, from cron or CI.
 
     Args:
         fleet: The fleet folder, made by `edgeswarm init`.
+        every: Sign everything whose keys are here, however young it is.
+        repair: Make a lost or damaged timestamp or snapshot anew, of the other signed files at the origin.
         as_json: Write one JSON object.
     """
-    moment = now()
-    report = refresh_fleet(open_fleet(fleet), now=moment)
-    rows = [(role, f"expires on {expires:%Y-%m-%d %H:%M} UTC") for role, expires in sorted(report.expiries.items())]
-    soon = [role for role, expires in report.expiries.items() if expires < moment + _WARN_BEFORE and role != "timestamp"]
-    hints = [f"Expires soon, and `refresh` does not sign it: {role}" for role in sorted(soon)]
-    show(report.as_dict(), as_json=as_json, title="Signed again", rows=rows, hints=hints)
+    report = refresh_fleet(open_fleet(fleet), now=now(), every=every, repair=repair)
+    rows = [(role, _row(report, role)) for role in sorted(report.expiries)]
+    show(report.as_dict(), as_json=as_json, title=f"Signed: {len(report.files)} files", rows=rows, hints=list(_hints(report)))
+
+
+def _row(report: RefreshReport, role: str) -> str:
+    names = {name.rpartition("/")[2].removesuffix(".json").split(".", 1)[-1] for name in report.files}
+    return f"expires on {report.expiries[role]:%Y-%m-%d %H:%M} UTC{', signed now' if encoded_role(role) in names else ''}"
+
+
+def _hints(report: RefreshReport) -> Iterator[str]:
+    if elsewhere := [role for role in report.left if role != "root"]:
+        yield f"Keys that are not here: {', '.join(elsewhere)}. Before they expire,"
+        yield "run where those keys are: edgeswarm refresh --fleet ..."
+    if "root" in report.left:
+        yield f"The root expires on {report.expiries['root']:%Y-%m-%d}: its key holders must sign a new one before."

@@ -31,8 +31,8 @@ from typing import Any
 import trio
 from trio import socket as tsocket
 
+from ..address import join_address, split_address
 from ..errors import ConfigError, EdgeswarmError
-from ..origin.names import format_address, parse_address
 from .shaping import Meter, parse_rate
 from .traffic import Traffic
 
@@ -55,7 +55,7 @@ class Uplink:
     """
 
     def __init__(self, listener: tsocket.SocketType, upstream: tuple[str, int], rate: float | None, nursery: trio.Nursery) -> None:
-        self.address = format_address(*listener.getsockname()[:2])
+        self.address = join_address(*listener.getsockname()[:2])
         self._upstream = upstream
         self._down = Meter(rate)
         self._up = Meter(rate)
@@ -179,7 +179,7 @@ async def open_uplink(upstream: str, *, listen: str = "127.0.0.1:0", rate: float
     Raises:
         ConfigError: An address is malformed or taken.
     """
-    target, here = parse_address(upstream), parse_address(listen)
+    target, here = split_address(upstream, "upstream", dialled=True), split_address(listen, "listen")
     failure: Exception | None = None
     with _open_socket(here[0]) as listener:
         try:

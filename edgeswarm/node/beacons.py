@@ -9,6 +9,7 @@ from random import Random
 
 import trio
 
+from ..address import join_address
 from ..errors import EdgeswarmError
 from ..gossip.announce import Announce, Announcer, Approach, Effect, Heard, Holds
 from ..gossip.beacon import NONCE_BYTES, Beacon, open_beacon, seal_beacon, site_tag
@@ -124,5 +125,5 @@ class BeaconLoop:
                 continue
             if beacon.node != self._own and beacon.port:
                 address = beacon.address or host
-                self._on_address(f"[{address}]:{beacon.port}" if ":" in address else f"{address}:{beacon.port}")
+                self._on_address(join_address(address, beacon.port))
             self._feed(Heard(beacon))

@@ -14,19 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..address import split_address
 from ..errors import ConfigError
 from ..trust.catalogue import ANY_VARIANT
 
 _T = TypeVar("_T")
-DEFAULT_PORT = 7651
-
-
-def split_address(address: str, what: str) -> tuple[str, int]:
-    """Return host and port of `host:port` or `[v6]:port`; `ConfigError` names `what`."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal() or not 0 <= int(port) <= 65535 or not host:
-        raise ConfigError(f"{what}: wanted host:port, got {address!r}")
-    return host.strip("[]"), int(port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +74,13 @@ class LanSection:
     window_chunks: int = 32
 
     def __post_init__(self) -> None:
-        for name, address in [("listen", self.listen), ("advertise", self.advertise), ("multicast_group", self.multicast_group)]:
-            if address:
-                split_address(address, f"lan.{name}")
+        if self.listen:
+            split_address(self.listen, "lan.listen")
+        if self.advertise:
+            split_address(self.advertise, "lan.advertise", dialled=True)
         for address in self.peers:
-            split_address(address, "lan.peers")
+            split_address(address, "lan.peers", dialled=True)
+        split_address(self.multicast_group, "lan.multicast_group", dialled=True)
         if not 1 <= self.max_links <= 1024 or not 1 <= self.window_chunks <= 1024:
             raise ConfigError("lan.max_links and lan.window_chunks: wanted 1 to 1024")
 

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..abc import ChunkStore
+from ..address import join_address, split_address
 from ..content.digest import Digest
 from ..content.manifest import Manifest
 from ..errors import ChunkMissingError, RemoteProtocolError, StoreError
 from ..exchange import PeerClaims, PeerDropped, PeerHas, PeerJoined, PeerLeft, PeerReleases, PeerUplink
 from ..wire.messages import MAX_PARTIAL_BYTES, Claim, Drop, Have, Message, News, Partial, Peers, Release
-from .config import split_address
 from .links import Links
 from .metadata import Metadata
 from .peer import Peer
@@ -280,5 +280,5 @@ def reachable_address(peer: Peer) -> str:
         return ""
     host, port = split_address(peer.hello.listen, "listen")
     if host in {"0.0.0.0", "::", ""}:  # noqa: S104  # compared, not bound
-        host = peer.identity.address.rpartition(":")[0].strip("[]")
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        host, _ = split_address(peer.identity.address)
+    return join_address(host, port)

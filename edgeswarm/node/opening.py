@@ -14,6 +14,7 @@ from random import Random, SystemRandom
 import trio
 
 from ..abc import ChunkStore, OriginReader, Transport
+from ..address import split_address
 from ..errors import ConfigError, EdgeswarmError, NodeError
 from ..origin import open_origin
 from ..store import Store
@@ -22,7 +23,7 @@ from ..transport.multicast import Beacons
 from ..trust.bundle import FILE_NAMES, Identity
 from ..trust.clock import judge_certificate
 from .beacons import BeaconLoop
-from .config import NodeConfig, split_address
+from .config import NodeConfig
 from .metadata import wall_clock
 from .node import Node
 from .tasks import first_error

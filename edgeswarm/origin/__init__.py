@@ -6,6 +6,15 @@
 from .directory import DirectoryOrigin, DirectoryWriter
 from .http import HttpOptions, HttpOrigin
 from .names import TIMESTAMP
-from .picker import open_origin, open_writer
+from .picker import check_origin, open_origin, open_writer
 
-__all__ = ["TIMESTAMP", "DirectoryOrigin", "DirectoryWriter", "HttpOptions", "HttpOrigin", "open_origin", "open_writer"]
+__all__ = [
+    "TIMESTAMP",
+    "DirectoryOrigin",
+    "DirectoryWriter",
+    "HttpOptions",
+    "HttpOrigin",
+    "check_origin",
+    "open_origin",
+    "open_writer",
+]

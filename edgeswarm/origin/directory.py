@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 import trio
 
 from ..errors import FetchError, PublishError
-from .names import check_name, check_range
+from .names import check_name, check_range, is_name
 from .static import StaticObject, open_object
 
 PIECE_BYTES = 64 * 1024
@@ -21,6 +21,10 @@ PIECE_BYTES = 64 * 1024
 _READ_BYTES = 1024 * 1024  # A hop to a thread costs 116 us (ARCHITECTURE.md): 1 MiB a hop keeps it below a tenth of the copy.
 _LOCK_SECONDS = 60.0  # A guess: longer than another publisher needs to write its metadata.
 _LOCK_POLL_SECONDS = 0.1  # flock(2) has no deadline of its own; a person does not notice a tenth of a second.
+# Both start with a dot: no object can (names.py), so that no server of ours serves them, and one pattern keeps others from it.
+_UNFINISHED = ".tmp"
+_LOCK = ".lock"
+_PRIVATE_MODE = 0o770  # of `.tmp`, less the umask: a web server, which is another user, cannot read what is not finished
 _LEFTOVER_SECONDS = 86400.0  # A guess: no publisher writes one object for a day, so what is older was left by a crash.
 
 
@@ -79,8 +83,9 @@ async def _pieces(found: StaticObject, offset: int, length: int) -> AsyncGenerat
 class DirectoryWriter:
     """Writes objects into a folder (port `OriginWriter`). Blocking.
 
-    An object is written beside its place (`.tmp/`), made durable, and only then given its name, so that a reader, a web server or
-    rsync never sees half of one. Hold `lock` while publishing.
+    An object is written beside its place (`.tmp/`), made durable, and only then given its name, so that a reader or a web server
+    never sees half of one. What a publisher that died left there is removed after a day, by the next one that takes the lock.
+    Hold `lock` while publishing.
 
     Args:
         folder: Where; made if it is not there.
@@ -110,11 +115,11 @@ class DirectoryWriter:
                 self._compare(name, blocks)
                 return
             self._make_folders(os.path.dirname(name))
-            self._make_folders(".tmp")
+            self._make_folders(_UNFINISHED)
             self._write(name, path, blocks, replace=replace)
 
     def _write(self, name: str, path: str, blocks: Iterable[bytes], *, replace: bool) -> None:
-        temporary = os.path.join(self._folder, ".tmp", f"{os.getpid()}-{os.urandom(8).hex()}")
+        temporary = os.path.join(self._folder, _UNFINISHED, f"{os.getpid()}-{os.urandom(8).hex()}")
         try:
             _write_durably(temporary, blocks)
             if replace:
@@ -182,6 +187,16 @@ class DirectoryWriter:
         check_name(name)
         return os.path.lexists(os.path.join(self._folder, name))
 
+    def names(self, folder: str) -> list[str]:
+        """Return the sorted names of all objects below a folder; see `OriginWriter.names`.
+
+        Raises:
+            PublishError: It cannot be read.
+        """
+        check_name(folder)
+        with self._mapped(folder):
+            return sorted(_names_below(self._folder, folder))
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other publishers out, of this process, this machine and (where the share supports flock) others.
@@ -190,8 +205,8 @@ class DirectoryWriter:
             PublishError: Another publisher holds it for longer than `lock_seconds`.
         """
         with self._mapped("lock"):
-            self._make_folders(".tmp")
-            descriptor = os.open(os.path.join(self._folder, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            self._make_folders(_UNFINISHED)
+            descriptor = os.open(os.path.join(self._folder, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             with self._mapped("lock"):
                 self._wait_for_lock(descriptor)
@@ -218,11 +233,13 @@ class DirectoryWriter:
                 return
 
     def _remove_leftovers(self) -> None:
+        """Remove what publishers left that died; one that still writes, without the lock, may take its own away meanwhile."""
         oldest = time.time() - _LEFTOVER_SECONDS
-        with os.scandir(os.path.join(self._folder, ".tmp")) as entries:
+        with os.scandir(os.path.join(self._folder, _UNFINISHED)) as entries:
             for entry in entries:
-                if entry.stat(follow_symlinks=False).st_mtime < oldest:
-                    os.unlink(entry.path)
+                with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                        os.unlink(entry.path)
 
     def _make_folders(self, relative: str) -> None:
         """Make the origin's folder and those below it, each of them durable in its parent."""
@@ -230,7 +247,7 @@ class DirectoryWriter:
         for part in ("", *relative.split("/")):
             path = os.path.join(path, part) if part else path
             if not os.path.isdir(path):
-                os.makedirs(path, exist_ok=True)
+                os.makedirs(path, _PRIVATE_MODE if part == _UNFINISHED else 0o777, exist_ok=True)
                 _sync_folder(os.path.dirname(path.rstrip("/")))
 
     @contextmanager
@@ -242,6 +259,19 @@ class DirectoryWriter:
             raise PublishError(f"{name}: cannot be published in {self._folder}: {exc.strerror}") from exc
         except FetchError as exc:
             raise PublishError(f"{name}: cannot be compared in {self._folder}: {exc}") from exc
+
+
+def _names_below(top: str, folder: str) -> Iterator[str]:
+    try:
+        with os.scandir(os.path.join(top, folder)) as entries:
+            found = [(f"{folder}/{entry.name}", entry.is_dir(follow_symlinks=False)) for entry in entries if is_name(entry.name)]
+    except FileNotFoundError:
+        return
+    for name, is_folder in found:
+        if is_folder:
+            yield from _names_below(top, name)
+        else:
+            yield name
 
 
 def _write_durably(path: str, blocks: Iterable[bytes]) -> None:

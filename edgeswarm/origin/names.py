@@ -1,10 +1,10 @@
-"""Names of objects and addresses of servers: parsed once, at the edge."""
+"""Names of objects: checked once, at the edge."""
 
 from __future__ import annotations
 
 import re
 
-from ..errors import ConfigError, LocalProtocolError
+from ..errors import LocalProtocolError
 
 MAX_NAME_CHARS = 512
 """Longest object name. Ours have at most 150; the rest is room. A guess well below every file system's 4096 (PATH_MAX)."""
@@ -44,23 +44,3 @@ def check_range(name: str, offset: int, length: int) -> None:
     check_name(name)
     if offset < 0 or length < 0:
         raise LocalProtocolError(f"{name}: want an offset and a length of 0 or more, got {offset} and {length}")
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Take `host:port` apart; an IPv6 host stands in brackets.
-
-    Returns:
-        Host (without brackets, may be empty) and port (0 to 65535).
-
-    Raises:
-        ConfigError: It is something else.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535 or (":" in host and not host.startswith("[")):
-        raise ConfigError(f"address {text!r}: want host:port, e.g. 127.0.0.1:8080 or [::1]:8080")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def format_address(host: str, port: int) -> str:
-    """Write an address as `host:port`, an IPv6 host in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -32,6 +32,23 @@ def open_origin(where: str, **options: Any) -> OriginReader:
     return DirectoryOrigin(_local_path(where))
 
 
+def check_origin(where: str) -> None:
+    """Refuse what `open_origin` would, as far as the text tells, without the library that reads it.
+
+    Raises:
+        ConfigError: It is no address of an origin.
+    """
+    try:
+        parts = urlsplit(where)
+        host, _ = parts.hostname, parts.port
+    except ValueError as exc:
+        raise ConfigError(f"origin {where!r}: {exc}") from exc
+    if parts.scheme not in ("http", "https"):
+        _local_path(where)
+    elif not host or parts.query or parts.fragment or not where.isprintable() or " " in where:
+        raise ConfigError(f"origin {where!r}: wanted http(s)://host[:port]/folder without ? or #")
+
+
 def open_writer(where: str) -> OriginWriter:
     """Return the publisher's side of the origin at a path or a `file://` URL.
 

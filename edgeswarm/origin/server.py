@@ -19,8 +19,9 @@ from urllib.parse import unquote, urlsplit
 import h11
 import trio
 
+from ..address import join_address, split_address
 from ..errors import ConfigError, FetchError, ObjectMissingError
-from .names import TIMESTAMP, format_address, is_name, parse_address
+from .names import TIMESTAMP, is_name
 from .ranges import ByteRange, parse_range
 from .static import StaticObject, open_object
 
@@ -86,7 +87,7 @@ async def serve_origin(
     Raises:
         ConfigError: The address is malformed or taken.
     """
-    host, port = parse_address(address)
+    host, port = split_address(address, "listen")
     try:
         listeners = await trio.open_tcp_listeners(port, host=host or None)
     except OSError as exc:
@@ -95,7 +96,7 @@ async def serve_origin(
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(trio.serve_listeners, server.handle, listeners))
         bound = listeners[0].socket.getsockname()
-        task_status.started(format_address(bound[0], bound[1]))
+        task_status.started(join_address(bound[0], bound[1]))
 
 
 def _ignore(_: Served) -> None:

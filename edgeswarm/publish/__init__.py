@@ -2,7 +2,8 @@
 
 Modules:
     fleet: the publisher's folder: keys, authority, sites.
-    enrolment: sites, and the identity folders of nodes.
+    sites: sites, and the record of their nodes.
+    enrolment: the identity folders of nodes.
     source: files, images and trees as chunks.
     reassemble: read published releases back from an origin, verified.
     lineage: which older releases a new one is encoded against.
@@ -11,17 +12,19 @@ Modules:
     release: one release from path to signed origin.
 """
 
-from .enrolment import NodeOptions, Subscription, add_site, enrol
+from .enrolment import NodeOptions, Subscription, enrol
 from .fleet import Fleet, init_fleet
 from .options import PublishOptions
 from .release import publish
 from .report import DeltaReport, PublishReport, site_cost
 from .signing import RefreshReport, refresh
+from .sites import NodeRecord, add_site, nodes_of, sites_of
 
 __all__ = [
     "DeltaReport",
     "Fleet",
     "NodeOptions",
+    "NodeRecord",
     "PublishOptions",
     "PublishReport",
     "RefreshReport",
@@ -29,7 +32,9 @@ __all__ = [
     "add_site",
     "enrol",
     "init_fleet",
+    "nodes_of",
     "publish",
     "refresh",
     "site_cost",
+    "sites_of",
 ]

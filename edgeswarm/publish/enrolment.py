@@ -1,24 +1,29 @@
-"""Sites, and what a new node is given: its identity folder with a configuration to start from."""
+"""What a new node is given: its identity folder, with a configuration to start from."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ..address import split_address
 from ..errors import ConfigError
-from ..trust.authority import NODE_DAYS, identity_uri
-from ..trust.bundle import Identity, new_site_key
+from ..origin import check_origin
+from ..trust.authority import NODE_DAYS, ROLES, identity_uri, load_certificate
+from ..trust.bundle import Identity
 from ..trust.catalogue import ANY_VARIANT
 from ..trust.names import check_name, check_product
 from .fleet import Fleet
-from .folders import make_folder, new_folder, read_file, write_files, write_new
+from .folders import new_folder, read_file, write_files
+from .sites import Certificate, NodeRecord, node_record, site_key, write_record
 
 CONFIG_FILE = "edgeswarm.toml"
-_SITE_KEY = "site.key"
 _MOST_DAYS = 36_500  # a century; the authority's own end comes first
+# What the kernel takes as the name of an interface (dev_valid_name in net/core/dev.c); an IPv4 address fits too.
+_INTERFACE = re.compile(r"[^\s/:]{1,15}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,10 @@ class NodeOptions:
         origin: Address of the origin, for a node with an uplink of its own; empty: none.
         subscriptions: The channels that it follows.
         days: How long its certificate lasts.
+
+    Raises:
+        ConfigError: The node would refuse one of them.
+        TrustError: The hardware string is no name.
     """
 
     role: str = "device"
@@ -69,28 +78,33 @@ class NodeOptions:
     subscriptions: Sequence[Subscription] = ()
     days: int = NODE_DAYS
 
+    def __post_init__(self) -> None:
+        check_name(self.compatible, "variant")
+        if self.role not in ROLES:
+            raise ConfigError(f"role: wanted one of {', '.join(ROLES)}, got {self.role!r}")
+        if not 1 <= self.days <= _MOST_DAYS:
+            raise ConfigError(f"days: wanted 1 to {_MOST_DAYS}, got {self.days}")
+        if self.listen:
+            split_address(self.listen, "listen")
+        for peer in self.peers:
+            split_address(peer, "peer", dialled=True)
+        for name in self.multicast:
+            if not _INTERFACE.fullmatch(name) or name in {".", ".."}:
+                raise ConfigError(f"multicast: wanted the name or the IPv4 address of an interface, got {name!r}")
+        if self.origin:
+            check_origin(self.origin)
+        names = [(one.product, one.channel) for one in self.subscriptions]
+        if twice := [f"{product}@{channel}" for product, channel in names if names.count((product, channel)) > 1]:
+            raise ConfigError(f"subscribe: {twice[0]} is named twice")
 
-def add_site(fleet: Fleet, name: str) -> str:
-    """Add a site: nodes of it find each other by a beacon key of its own. Return the path of its folder.
 
-    Raises:
-        ConfigError: There is such a site already.
-        TrustError: The name breaks the rule.
-    """
-    check_name(name, "site")
-    folder = fleet.path("sites", name)
-    if os.path.exists(os.path.join(folder, _SITE_KEY)):
-        raise ConfigError(f"site {name!r}: exists already; it was left as it is")
-    if not os.path.isdir(folder):
-        make_folder(folder, "site")
-    write_new(os.path.join(folder, _SITE_KEY), new_site_key().hex().encode() + b"\n", "site key")
-    return folder
-
-
-def enrol(fleet: Fleet, site: str, node: str, out: str, *, now: datetime, options: NodeOptions | None = None) -> Identity:
+def enrol(
+    fleet: Fleet, site: str, node: str, out: str, *, now: datetime, options: NodeOptions | None = None, again: bool = False
+) -> Identity:
     """Make the identity folder of a node, with a certificate of its own and a configuration to start from.
 
     The folder appears as a whole. It holds the node's private key: carry it to the node by a way that you trust, and keep no copy.
+    What was given to whom is recorded (`sites`) before the folder appears.
 
     Args:
         fleet: With the key of its authority.
@@ -99,27 +113,34 @@ def enrol(fleet: Fleet, site: str, node: str, out: str, *, now: datetime, option
         out: The folder; nothing may be there but an empty one.
         now: Aware.
         options: What stands in the configuration.
+        again: The node was enrolled before and gets a new key and certificate; those before stay good until they expire.
 
     Raises:
-        ConfigError: Something is there already, there is no such site, or an option makes no sense.
+        ConfigError: Something is there already, there is no such site, or a node of that name was enrolled before.
         TrustError: A name breaks the rule.
     """
     wish = options or NodeOptions()
-    if not 1 <= wish.days <= _MOST_DAYS:
-        raise ConfigError(f"days: wanted 1 to {_MOST_DAYS}, got {wish.days}")
     identity_uri(fleet.name, site, node)
-    key_path = fleet.path("sites", site, _SITE_KEY)
-    if not os.path.exists(key_path):
-        raise ConfigError(f"site {site!r} is not known: add it with `edgeswarm site add {site}`")
-    try:
-        site_key = bytes.fromhex(read_file(key_path, "site key").decode("ascii").strip())
-    except ValueError as error:
-        raise ConfigError(f"site key {key_path}: wanted 64 hex digits: restore the file") from error
+    beacon_key = site_key(fleet, site)
+    before = node_record(fleet, site, node)
+    if before is not None and not again:
+        raise ConfigError(
+            f"node {node!r} of site {site!r} was enrolled on {before.enrolled:%Y-%m-%d} already: give each node a name of its own, "
+            "or say --again if the one before is replaced"
+        )
     key, certificate = fleet.authority().issue(site, node, now, days=wish.days, role=wish.role)
-    identity = Identity(key, certificate, read_file(fleet.path("ca", "ca.crt"), "certificate"), site_key, fleet.root)
+    identity = Identity(key, certificate, read_file(fleet.path("ca", "ca.crt"), "certificate"), beacon_key, fleet.root)
     with new_folder(os.path.abspath(out), "identity folder") as temporary:
         write_files(temporary, identity.to_files() | {CONFIG_FILE: starter_config(wish).encode()}, "identity folder")
+        write_record(fleet, site, _record(identity, wish, now, before), again=before is not None)
     return identity
+
+
+def _record(identity: Identity, wish: NodeOptions, now: datetime, before: NodeRecord | None) -> NodeRecord:
+    serial = load_certificate(identity.certificate, "node.crt").serial_number
+    given = Certificate(node_id=identity.node_id.hex(), serial=f"{serial:x}", expires=identity.names.not_after)
+    replaced = (before.certificate, *before.replaced) if before else ()
+    return NodeRecord(node=identity.node, role=wish.role, enrolled=now, certificate=given, replaced=replaced)
 
 
 def starter_config(wish: NodeOptions) -> str:
@@ -130,7 +151,7 @@ def starter_config(wish: NodeOptions) -> str:
         'state = "state"  # chunks and trust state; /var/lib/edgeswarm in production',
         'identity = "."',
         f"role = {_text(wish.role)}",
-        f"compatible = {_text(check_name(wish.compatible, 'variant'))}",
+        f"compatible = {_text(wish.compatible)}",
         "",
         "[lan]",
         f"listen = {_text(wish.listen)}" if wish.listen else '# listen = "0.0.0.0:7651"',

@@ -5,7 +5,7 @@ Files:
     root.json: the first TUF root, which every node is given.
     keys/root-<n>.pem, keys/{targets,snapshot,timestamp}.pem, keys/product-<name>.pem: signing keys.
     ca/ca.key, ca/ca.crt: the fleet's certificate authority.
-    sites/<site>/site.key: keys of the sites' beacons.
+    sites/<site>/: keys of the sites' beacons, and records of their nodes (module `sites`).
     origin/: the origin, unless fleet.toml names another place.
 
 All but the origin is secret, and its mode is 0600. A CI job needs `fleet.toml`, `root.json` and the keys of the roles it signs.
@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..abc import OriginWriter
-from ..errors import ConfigError, PublishError, TrustError
+from ..errors import ConfigError, ObjectMissingError, PublishError, TrustError
 from ..origin import TIMESTAMP, open_writer
 from ..trust.authority import Authority
 from ..trust.ceremony import Expiries, draft_root, sign_draft
@@ -35,6 +35,7 @@ from .signing import write_metadata
 FLEET_FILE = "fleet.toml"
 ROOT_FILE = "root.json"
 _ONLINE_ROLES = ("targets", "snapshot", "timestamp")
+_REPAIR = "If files were lost or damaged there: `edgeswarm refresh --repair`"
 _MAX_ROOT_KEYS = 16  # a guess: more people than that never meet for a ceremony
 
 
@@ -112,11 +113,13 @@ class Fleet:
             seen: Is given the bytes of every metadata file that was read, by name.
 
         Raises:
-            PublishError: Nothing of this fleet is there.
-            TrustError: What is there was not signed by this fleet's keys.
+            PublishError: Nothing of this fleet is there, or something of it is lost.
+            TrustError: What is there was not signed by this fleet's keys, or is damaged.
         """
         if not writer.exists(TIMESTAMP):
-            raise PublishError(f"origin {self.origin}: has no {TIMESTAMP}; is it mounted, and is it the origin of {self.name!r}?")
+            raise PublishError(
+                f"origin {self.origin}: has no {TIMESTAMP}; is it mounted, and is it the origin of {self.name!r}? {_REPAIR}"
+            )
         sizes = {} if seen is None else seen
 
         def fetch(name: str, limit: int) -> bytes | None:
@@ -124,7 +127,12 @@ class Fleet:
             sizes[name] = len(data or b"")
             return data
 
-        return Repository.load(fetch, bootstrap=self.root, now=now)
+        try:
+            return Repository.load(fetch, bootstrap=self.root, now=now)
+        except (ObjectMissingError, PublishError) as error:
+            raise PublishError(f"origin {self.origin}: {error}. {_REPAIR}") from error
+        except TrustError as error:
+            raise TrustError(f"origin {self.origin}: {error}. {_REPAIR}") from error
 
     def signing_keys(self) -> list[SigningKey]:
         """Return the keys at hand but for those of the root, sorted by file name."""

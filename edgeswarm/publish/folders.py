@@ -43,6 +43,33 @@ def write_new(path: str, data: bytes, what: str, *, mode: int = SECRET_MODE) -> 
         _FILES.sync_directory(os.path.dirname(path))
 
 
+def write_over(path: str, data: bytes, what: str, *, mode: int = SECRET_MODE) -> None:
+    """Write a file durably in place of the one that may be there: there is the old one or the new one.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    temporary = f"{path}.{os.urandom(6).hex()}.part"
+    with mapped(path, what):
+        try:
+            _write(temporary, data, mode)
+            _FILES.rename(temporary, path)
+        finally:
+            if _FILES.exists(temporary):
+                _FILES.unlink(temporary)
+        _FILES.sync_directory(os.path.dirname(path))
+
+
+def list_folder(path: str, what: str) -> list[str]:
+    """Return the sorted names in a folder; none if it is not there.
+
+    Raises:
+        ConfigError: It cannot be listed.
+    """
+    with mapped(path, what):
+        return _FILES.listdir(path) if os.path.isdir(path) else []
+
+
 def make_folder(path: str, what: str) -> None:
     """Make one folder of the owner's, and tell that it is new.
 

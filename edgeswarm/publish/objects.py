@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,12 +13,14 @@ from ..abc import OriginWriter, ReadStream
 from ..content.delta import ZstdRanges
 from ..content.index import PackIndex, index_name, named_index, pack_name
 from ..content.manifest import BuiltManifest
+from ..errors import ContentError, PublishError
 from ..trust.catalogue import IndexRef
 from .encode import Encoding, encode_delta, encode_full, groups, known_places, new_chunks, plain_bytes
 from .options import Meter, PublishOptions
 from .packs import PackFile
 from .reassemble import PublishedArtifact, load_index
 
+_log = logging.getLogger("edgeswarm.publish")
 _AHEAD_PER_THREAD = 3
 """Groups (1 MiB) under way per thread: enough that none waits, few enough for the memory. A guess."""
 
@@ -30,6 +33,21 @@ def encoder_pool(options: PublishOptions) -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def put_named(writer: OriginWriter, name: str, data: Callable[[], bytes | Iterable[bytes]]) -> None:
+    """Store an object that is named by its content: if something else has that name, it is damaged, and is replaced.
+
+    Raises:
+        PublishError: The origin cannot be written.
+    """
+    try:
+        writer.put(name, data())
+    except PublishError as error:
+        if not writer.exists(name):
+            raise
+        _log.warning("%s: is damaged at the origin and written again (%s)", name, error)
+        writer.put(name, data(), replace=True)
 
 
 @dataclass(slots=True)
@@ -55,10 +73,14 @@ class ObjectWriter:
     stored_bytes: int = field(default=0, init=False)
 
     def reuse(self, ref: IndexRef | None) -> PackIndex | None:
-        """Return an index that was published before, if all its packs are still there."""
+        """Return an index that was published before, if it and all its packs are still there."""
         if ref is None:
             return None
-        index = load_index(self.writer, ref)
+        try:
+            index = load_index(self.writer, ref)
+        except (ContentError, PublishError) as error:
+            _log.warning("an index is made again: %s", error)
+            return None
         return index if all(self.writer.exists(pack_name(pack)) for pack in index.packs) else None
 
     def full(self, older: Sequence[PublishedArtifact]) -> tuple[PackIndex, IndexRef]:
@@ -85,8 +107,8 @@ class ObjectWriter:
 
     def _put(self, index: PackIndex, pack: PackFile) -> IndexRef:
         if pack.size:
-            self.writer.put(pack_name(pack.digest), pack.blocks())
+            put_named(self.writer, pack_name(pack.digest), pack.blocks)
         name, data = named_index(index)
-        self.writer.put(index_name(name), data)
+        put_named(self.writer, index_name(name), lambda: data)
         self.stored_bytes += pack.size + len(data)
         return IndexRef(index.base, name, len(data), index.payload_bytes)

@@ -19,13 +19,13 @@ from ..abc import OriginWriter
 from ..content.digest import Digest, digest
 from ..content.index import PackIndex, manifest_name
 from ..content.manifest import BuiltManifest, build_manifest
-from ..errors import BaseMissingError, ContentError, PublishError
+from ..errors import BaseMissingError, ContentError, PublishError, TrustError
 from ..trust.catalogue import MAX_INDEXES, Catalogue, Channel, IndexRef, Release
 from ..trust.names import check_name, check_product, encoded_role, split_file_name
 from ..trust.repository import Repository
 from .fleet import Fleet
 from .lineage import current_channels, likely_bases, versions_before
-from .objects import ObjectWriter, encoder_pool
+from .objects import ObjectWriter, encoder_pool, put_named
 from .options import Meter, PublishOptions
 from .reassemble import PublishedArtifact, open_published
 from .report import DeltaReport, PublishReport
@@ -74,14 +74,17 @@ def publish(
     version, channel = check_name(version, "version"), check_name(channel, "channel")
     aim = _Aim(fleet, check_product(product), version, channel, options.compatible, now)
     source, writer = open_source(path, options.kind), fleet.writer()
-    catalogue = fleet.repository(writer, now=now).catalogue
+    repository = fleet.repository(writer, now=now)
+    catalogue = repository.catalogue
+    _check_keys(aim, repository)
     built = _cut(source, options)
     _check_wish(aim, catalogue, built, back=options.back)
     with encoder_pool(options) as pool:
         objects = ObjectWriter(writer, source.reader(built.manifest), built, options, pool)
         release = _put_objects(aim, catalogue, objects)
     source.check_unchanged()
-    writer.put(manifest_name(release.manifest), built.manifest.root_bytes)
+    source.check_content(built.manifest)
+    put_named(writer, manifest_name(release.manifest), lambda: built.manifest.root_bytes)
     signed = _sign(aim, writer, release, built.manifest.root_bytes, back=options.back)
     return _report(aim, objects, signed, time.monotonic() - started)
 
@@ -97,6 +100,17 @@ def _cut(source: Source, options: PublishOptions) -> BuiltManifest:
     built = build_manifest(source.kind, rows(), len(source.entries_bytes))
     source.check_unchanged()
     return built
+
+
+def _check_keys(aim: _Aim, repository: Repository) -> None:
+    """Refuse a new release early, before hours of encoding, if it could not be signed at the end."""
+    if _published(aim, repository.catalogue) is not None:
+        return  # nothing may be left to sign
+    keys, new = aim.fleet.signing_keys(), aim.product not in repository.products()
+    for role in ("targets" if new else aim.product, "snapshot", "timestamp"):
+        if problem := repository.lacking(role, keys):
+            hint = f": publish the first release of {aim.product!r} where they are" if role == "targets" else ""
+            raise TrustError(problem + hint)
 
 
 def _check_wish(aim: _Aim, catalogue: Catalogue, built: BuiltManifest, *, back: bool) -> None:
@@ -193,7 +207,7 @@ def _sign(aim: _Aim, writer: OriginWriter, release: Release, root: bytes, *, bac
         release = _with_others(release, _published(aim, repository.catalogue))
         repository.add_release(release, root)
         entry = _move_channel(aim, repository)
-        _forget_indexes(aim, writer, repository)
+        _forget_indexes(aim, repository)
         changed = bool(repository.unsigned())
         size = _update_bytes(seen, aim.product)
         if changed or _is_half_over(aim, repository):
@@ -204,16 +218,11 @@ def _sign(aim: _Aim, writer: OriginWriter, release: Release, root: bytes, *, bac
     return _Signed(release, entry, changed, size, versions)
 
 
-def _forget_indexes(aim: _Aim, writer: OriginWriter, repository: Repository) -> None:
+def _forget_indexes(aim: _Aim, repository: Repository) -> None:
     """Keep metadata small: deltas to a version are of use while a channel points to it; a base needs its full index, no more."""
     catalogue = repository.catalogue
-    pointed = {entry.version for entry in current_channels(catalogue, aim.product, aim.channel)}
-    repository.forget_indexes(aim.product, keep={*pointed, *versions_before(catalogue, aim.product, pointed)})
-    for old in repository.catalogue.releases(aim.product):
-        full = old.index_for(None)
-        root = writer.get(manifest_name(old.manifest), limit=old.root_bytes)
-        if old.version not in pointed and full is not None and old.indexes != (full,) and root is not None:
-            repository.add_release(replace(old, indexes=(full,)), root)
+    pointed = [entry.version for entry in current_channels(catalogue, aim.product, aim.channel)]
+    repository.forget_indexes(aim.product, keep=versions_before(catalogue, aim.product, pointed))
 
 
 def _update_bytes(seen: dict[str, int], product: str) -> int:

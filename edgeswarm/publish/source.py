@@ -1,8 +1,8 @@
 """What is published: a file, an image or a tree, read twice in bounded memory.
 
 The first reading cuts and names the chunks, the second one encodes those that are new. What changes in between is noticed: a chunk
-that is read again must have its digest, and `check_unchanged` compares what the file system says. Symlinks in a tree are never
-followed.
+that is read again must have its digest, and `check_unchanged` compares what the file system says. That says little of a block
+device, which a mounted file system may write to: it is read once more, by `check_content`. Symlinks in a tree are never followed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from ..abc import ReadStream
 from ..content.chunking import cut_run
+from ..content.digest import digest
 from ..content.manifest import ArtifactKind, Manifest
 from ..content.tree import Entry, EntryType, encode_entries, runs
 from ..errors import ConfigError, ContentError, PublishError
@@ -85,7 +86,24 @@ class Source:
             changed = sorted(
                 name for name in now._marks.keys() | self._marks.keys() if now._marks.get(name) != self._marks.get(name)
             )
-            raise _changed(os.path.join(self.path, changed[0]) if changed else self.path)
+            raise _changed(os.path.join(self.path, changed[0]) if any(changed) else self.path)
+
+    def check_content(self, manifest: Manifest) -> None:
+        """Read a block device once more, and compare: unlike a file, it need not say when it was written to.
+
+        Raises:
+            PublishError: It is not what it was when `manifest` was made of it.
+        """
+        if not self.is_device:
+            return
+        chunks = enumerate(self.chunks())
+        if not all(index < len(manifest) and digest(chunk) == manifest.chunk(index).digest for index, chunk in chunks):
+            raise _changed(self.path)
+
+    @property
+    def is_device(self) -> bool:
+        """It is a block device."""
+        return stat.S_ISBLK(self._marks[""].mode) if "" in self._marks else False
 
     def _entry_blocks(self, entry: Entry) -> Iterator[bytes]:
         return self._blocks(os.path.join(self.path, entry.path), entry.size, entry.path)

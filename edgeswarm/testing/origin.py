@@ -167,6 +167,10 @@ def check_origin_writer(writer: OriginWriter) -> None:
         for name, data in sample_objects().items():
             writer.put(name, data)
             _require(writer.get(name, limit=len(data)) == data and writer.exists(name), f"get {name}: not what was put")
+    folders = {name.split("/")[0] for name in sample_objects() if "/" in name}
+    listed = [name for folder in sorted(folders) for name in writer.names(folder)]
+    _require(listed == sorted(name for name in sample_objects() if "/" in name), "names: not those that were put")
+    _require(writer.names("nothing") == [], "names of a folder that is not there: want none")
     _check_immutable(writer)
     _check_replace(writer)
     _check_broken_put(writer)

@@ -17,8 +17,8 @@ from random import Random
 import trio
 
 from ..abc import Link, PeerIdentity, Started
+from ..address import join_address, split_address
 from ..errors import ConfigError, FetchError, TrustError
-from .address import join_address, split_address
 from .admission import Admit, check_membership
 from .memory_link import Conditions, MemoryLink, Pipe
 

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from ..abc import Link, PeerIdentity, Started
+from ..address import join_address, split_address
 from ..errors import ConfigError, EdgeswarmError, FetchError, TrustError
-from .address import join_address, split_address
 from .admission import Admit, check_membership
 from .gate import HandshakeGate
 from .pump import TlsPump, make_scratch

@@ -7,7 +7,9 @@ Modules:
     keys: signing keys of the roles.
     client: verify metadata in the order of the TUF specification.
     catalogue: what the verified targets say: releases and channels.
-    repository: make and sign metadata (publisher).
+    repository: make metadata (publisher).
+    roleset: which roles are due for a signature, and the signing.
+    salvage: a repository of what is left at a damaged origin.
     authority: the fleet's certificate authority.
     bundle: the files that a node gets when it is enrolled.
     clock: the time floor, and how certificates are judged against it.

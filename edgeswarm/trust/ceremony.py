@@ -26,8 +26,8 @@ class Expiries:
 
     Attributes:
         root: Offline keys: a ceremony each time.
-        targets: Top-level targets and each product.
-        snapshot: Signed again by `edgeswarm refresh` when half of it is over.
+        targets: Top-level targets and each product; signed again by `edgeswarm refresh` when half of it is over.
+        snapshot: Likewise.
         timestamp: Signed again by every `edgeswarm refresh`.
     """
 

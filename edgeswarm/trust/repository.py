@@ -3,7 +3,7 @@
 Theory of operation. A `Repository` holds the newest metadata of each role. Changes mark the roles that they touch; `sign` gives
 those a new version and signatures, then makes a new snapshot if anything changed, then a new timestamp, and returns the new files
 in the order in which they must be written: the timestamp comes last and is the only name that is ever replaced, so that a reader
-sees the old state or the new one. Without changes `sign` is what `edgeswarm refresh` does.
+sees the old state or the new one. `renew` is what `edgeswarm refresh` does.
 
 What lies at the origin is verified before anything is added to it: a publisher that signed what it found would sign for whoever can
 write there. Expired metadata is accepted, since signing it again is the cure.
@@ -12,11 +12,11 @@ write there. Expired metadata is accepted, since signing it again is the cure.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
-from typing import TypeVar
 
-from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import DelegatedRole, Delegations, TargetFile, Targets
 
 from ..content.digest import check_digest
 from ..errors import PublishError, TrustError
@@ -30,16 +30,13 @@ from .catalogue import (
     encode_channel,
     encode_release,
 )
-from .ceremony import Expiries, check_root, expiry
+from .ceremony import Expiries, check_root
 from .client import Target, TrustClient, Want, drive, grace
-from .clock import check_aware, format_time
 from .keys import Keyring, SigningKey
 from .local import LocalFiles
-from .metadata import ISSUED_FIELD, parse, verified_by
-from .names import check_name, check_product, file_name, product_patterns
+from .names import check_name, check_product, product_patterns
+from .roleset import RoleSet
 from .workflow import TIMESTAMP_FILE
-
-_Payload = TypeVar("_Payload", Targets, Snapshot, Timestamp)
 
 # Longer than any metadata lasts: a publisher may sign expired metadata again.
 _NEVER_TOO_LATE = grace(365 * 1000)
@@ -48,33 +45,14 @@ _NEVER_TOO_LATE = grace(365 * 1000)
 class Repository:
     """The metadata of one origin, for one that holds keys.
 
-    Get one from `initialise` or `load`.
+    Get one from `initialise`, `load`, or `salvage` (module of that name).
 
     Args:
-        root: The newest root, verified.
-        roles: Targets roles by name: `targets` and one for each product; verified, or new.
-        snapshot: The newest snapshot; None if nothing was ever signed.
-        timestamp: The newest timestamp; likewise.
+        roles: The signed roles, verified, or new.
     """
 
-    def __init__(
-        self,
-        root: bytes,
-        *,
-        roles: Mapping[str, bytes],
-        snapshot: bytes | None = None,
-        timestamp: bytes | None = None,
-    ) -> None:
-        self._root_bytes = root
-        self._root = parse(root, Root, "root").signed
-        self._files = dict(roles)
-        self._roles = {name: parse(data, Targets, name).signed for name, data in roles.items()}
-        self._roles.setdefault("targets", Targets(version=1))
-        self._snapshot = None if snapshot is None else parse(snapshot, Snapshot, "snapshot").signed
-        self._snapshot_bytes = snapshot
-        self._timestamp = None if timestamp is None else parse(timestamp, Timestamp, "timestamp").signed
-        self._dirty = [name for name in self._roles if name not in self._files]
-        self._new: dict[str, bytes] = {}
+    def __init__(self, roles: RoleSet) -> None:
+        self._roles = roles
 
     @classmethod
     def initialise(cls, root: bytes) -> Repository:
@@ -89,9 +67,9 @@ class Repository:
         version = check_root(root).version
         if version != 1:
             raise TrustError(f"a new repository starts with root v1, not v{version}")
-        repository = cls(root, roles={})
-        repository._new[file_name("root", 1)] = root
-        return repository
+        roles = RoleSet(root, targets={})
+        roles.start()
+        return cls(roles)
 
     @classmethod
     def load(
@@ -125,19 +103,19 @@ class Repository:
         held = LocalFiles(client.files)
         newest = {role: found[2] for role in ["root", "snapshot", "targets", *client.roles()] if (found := held.newest(role))}
         root, snapshot = newest.pop("root"), newest.pop("snapshot")
-        return cls(root, roles=newest, snapshot=snapshot, timestamp=held.get(TIMESTAMP_FILE))
+        return cls(RoleSet(root, targets=newest, snapshot=snapshot, timestamp=held.get(TIMESTAMP_FILE)))
 
     # ------------------------------------------------------------------ what there is
 
     def target(self, path: str) -> Target | None:
         """Return what the product's role says about a path (`TargetSource`)."""
-        role = self._roles.get(path.split("/")[0])
+        role = self._roles.targets.get(path.split("/")[0])
         found = None if role is None else role.targets.get(path)
         return None if found is None else Target(path, found.length, found.hashes.get("sha256", ""), found.custom)
 
     def target_paths(self) -> list[str]:
         """Return the sorted paths of all products (`TargetSource`)."""
-        return sorted(path for name, role in self._roles.items() if name != "targets" for path in role.targets)
+        return sorted(path for name, role in self._roles.targets.items() if name != "targets" for path in role.targets)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -146,32 +124,9 @@ class Repository:
 
     def products(self) -> list[str]:
         """Return the sorted names of the products."""
-        return sorted(name for name in self._roles if name != "targets")
-
-    def unsigned(self) -> list[str]:
-        """Return the sorted names of the targets roles that changed and wait for `sign`."""
-        return sorted(self._dirty)
-
-    def expiries(self) -> dict[str, datetime]:
-        """Return when each signed role expires, by role."""
-        roles = {name: self._roles[name].expires for name in self._files}
-        online = {"snapshot": self._snapshot, "timestamp": self._timestamp}
-        return {"root": self._root.expires, **roles, **{name: role.expires for name, role in online.items() if role}}
+        return sorted(name for name in self._roles.targets if name != "targets")
 
     # ------------------------------------------------------------------ changes
-
-    def rotate_root(self, root: bytes) -> None:
-        """Go on under a new root; roles whose signatures it does not trust any more are signed again.
-
-        Raises:
-            TrustError: It does not follow the present one, or signatures are missing.
-        """
-        self._root = check_root(root, self._root_bytes)
-        self._root_bytes = root
-        self._new[file_name("root", self._root.version)] = root
-        data = self._files.get("targets")
-        if data is not None and not verified_by(self._root, "targets", parse(data, Targets, "targets")):
-            self._mark("targets")
 
     def delegate(self, product: str, keyring: Keyring) -> None:
         """Let a keyring sign a product: its releases and channels, nothing else. Again with other keys: those replace the old ones.
@@ -180,7 +135,7 @@ class Repository:
             TrustError: The name may not name a product.
         """
         check_product(product)
-        targets = self._roles["targets"]
+        targets = self._roles.targets["targets"]
         delegations = targets.delegations or Delegations({}, {})
         roles = dict(delegations.roles or {})
         keyids = [key.keyid for key in keyring.keys]
@@ -191,9 +146,8 @@ class Repository:
         keys = {**delegations.keys, **{key.keyid: key.tuf for key in keyring.keys}}
         used = {keyid for role in roles.values() for keyid in role.keyids}
         targets.delegations = Delegations({keyid: key for keyid, key in keys.items() if keyid in used}, roles)
-        self._roles.setdefault(product, Targets(version=1))
-        self._mark("targets")
-        self._mark(product)
+        self._roles.mark("targets")
+        self._roles.add(product)
 
     def add_release(self, release: Release, root: bytes) -> bool:
         """Add a release, or new indexes to one that is there.
@@ -224,20 +178,23 @@ class Repository:
         return True
 
     def forget_indexes(self, product: str, *, keep: Collection[str]) -> None:
-        """Drop the indexes of all versions but those in `keep`, so that metadata stays small.
+        """Drop indexes that nobody fetches any more, so that metadata stays small.
 
-        Nobody fetches the others any more; they still serve as bases. A version that a channel points to is kept.
+        Args:
+            product: Name of the product.
+            keep: Versions that serve as bases: each keeps its full index, to be read back by. Versions that a channel points to
+                keep all indexes, other versions none.
 
         Raises:
             PublishError: The product was not delegated.
         """
         self._product(product)
-        kept = {*keep, *(channel.version for channel in self._channels(product))}
+        pointed = {channel.version for channel in self._channels(product)}
         for release in self.catalogue.releases(product):
-            if release.version not in kept and release.indexes:
-                bare = Release(product, release.version, release.variant, release.manifest, release.size, release.root_bytes)
-                old = self._roles[product].targets[release.path]
-                self._put(product, release.path, old.length, old.hashes["sha256"], encode_release(bare))
+            kept = tuple(ref for ref in release.indexes if release.version in keep and ref.base is None)
+            if release.version not in pointed and release.indexes != kept:
+                old = self._roles.targets[product].targets[release.path]
+                self._put(product, release.path, old.length, old.hashes["sha256"], encode_release(replace(release, indexes=kept)))
 
     def remove_release(self, product: str, version: str) -> bool:
         """Remove all variants of a version; return False if there were none.
@@ -253,7 +210,7 @@ class Repository:
         for path in paths:
             del role.targets[path]
         if paths:
-            self._mark(product)
+            self._roles.mark(product)
         return bool(paths)
 
     def set_channel(self, product: str, name: str, version: str, *, policy: Mapping[str, PolicyValue] | None = None) -> Channel:
@@ -280,99 +237,49 @@ class Repository:
 
     # ------------------------------------------------------------------ signatures
 
+    def unsigned(self) -> list[str]:
+        """Return the sorted names of the targets roles that changed and wait for `sign`."""
+        return self._roles.unsigned()
+
+    def expiries(self) -> dict[str, datetime]:
+        """Return when each signed role expires, by role."""
+        return self._roles.expiries()
+
+    def rotate_root(self, root: bytes) -> None:
+        """Go on under a new root; see `RoleSet.rotate_root`."""
+        self._roles.rotate_root(root)
+
     def sign(self, keys: Sequence[SigningKey], *, now: datetime, expiries: Expiries | None = None) -> dict[str, bytes]:
-        """Sign what changed, and always the timestamp.
+        """Sign what changed, and always the timestamp; see `RoleSet.sign`."""
+        return self._roles.sign(keys, now=now, expiries=expiries)
 
-        Args:
-            keys: Any number of keys; each role takes those that it trusts.
-            now: Aware; stands signed in the timestamp as `issued`.
-            expiries: How long the new signatures last.
+    def renew(
+        self, keys: Sequence[SigningKey], *, now: datetime, expiries: Expiries | None = None, every: bool = False
+    ) -> dict[str, bytes]:
+        """Sign what is due and whose keys are here, and always the timestamp; see `RoleSet.renew`."""
+        return self._roles.renew(keys, now=now, expiries=expiries, every=every)
 
-        Returns:
-            New files by name below `metadata/`, in the order in which they must be written; the last one replaces `timestamp.json`.
+    def lacking(self, role: str, keys: Sequence[SigningKey]) -> str:
+        """Return what is wrong if `keys` cannot sign a role; see `RoleSet.lacking`."""
+        return self._roles.lacking(role, keys)
 
-        Raises:
-            TrustError: Keys of a role are missing; nothing was signed.
-        """
-        lasts = expiries or Expiries()
-        now = check_aware(now)
-        self._check_keys(keys)
-        files, self._new = dict(self._new), {}
-        for role in self._dirty:
-            self._sign_targets(role, keys, expiry(now, lasts.targets), files)
-        if self._needs_snapshot(now, lasts):
-            self._sign_snapshot(keys, expiry(now, lasts.snapshot), files)
-        self._dirty = []
-        files[TIMESTAMP_FILE] = self._sign_timestamp(keys, now, expiry(now, lasts.timestamp))
-        return files
-
-    def _check_keys(self, keys: Sequence[SigningKey]) -> None:
-        """Refuse before anything is changed if the keys of a role are missing."""
-        held = {key.public.keyid for key in keys}
-        for role in [*self._dirty, "snapshot", "timestamp"]:
-            trusted = self._delegator(role).get_delegated_role(role)
-            here = len(held.intersection(trusted.keyids))
-            if here < trusted.threshold:
-                raise TrustError(f"role {role!r} takes {trusted.threshold} of its {len(trusted.keyids)} keys, and {here} are here")
-
-    def _delegator(self, role: str) -> Root | Targets:
-        return self._root if role in self._root.roles else self._roles["targets"]
-
-    def _signed(self, role: str, payload: _Payload, keys: Sequence[SigningKey]) -> bytes:
-        metadata = Metadata(payload)
-        trusted = self._delegator(role).get_delegated_role(role).keyids
-        for key in keys:
-            if key.public.keyid in trusted:
-                metadata.sign(key.signer, append=True)
-        return metadata.to_bytes()
-
-    def _sign_targets(self, role: str, keys: Sequence[SigningKey], expires: datetime, files: dict[str, bytes]) -> None:
-        payload = self._roles[role]
-        payload.version += role in self._files
-        payload.expires = expires
-        data = self._files[role] = self._signed(role, payload, keys)
-        files[file_name(role, payload.version)] = data
-
-    def _needs_snapshot(self, now: datetime, lasts: Expiries) -> bool:
-        if self._snapshot is None or self._snapshot_bytes is None or self._dirty:
-            return True
-        trusted = verified_by(self._root, "snapshot", parse(self._snapshot_bytes, Snapshot, "snapshot"))
-        return not trusted or self._snapshot.expires < now + lasts.snapshot / 2
-
-    def _sign_snapshot(self, keys: Sequence[SigningKey], expires: datetime, files: dict[str, bytes]) -> None:
-        """Name every targets role by version, length and hash: a stolen product key alone cannot give one site another file."""
-        version = 1 if self._snapshot is None else self._snapshot.version + 1
-        meta = {
-            f"{name}.json": MetaFile.from_data(self._roles[name].version, data, ["sha256"]) for name, data in self._files.items()
-        }
-        self._snapshot = Snapshot(version=version, expires=expires, meta=meta)
-        self._snapshot_bytes = files[file_name("snapshot", version)] = self._signed("snapshot", self._snapshot, keys)
-
-    def _sign_timestamp(self, keys: Sequence[SigningKey], now: datetime, expires: datetime) -> bytes:
-        """Name the snapshot by version and length; both roles' keys are kept together, so that a hash would add nothing."""
-        if self._snapshot is None or self._snapshot_bytes is None:
-            raise TrustError("there is no snapshot to name")
-        version = 1 if self._timestamp is None else self._timestamp.version + 1
-        meta = MetaFile(self._snapshot.version, length=len(self._snapshot_bytes))
-        issued = {ISSUED_FIELD: format_time(now)}
-        self._timestamp = Timestamp(version=version, expires=expires, snapshot_meta=meta, unrecognized_fields=issued)
-        return self._signed("timestamp", self._timestamp, keys)
+    def due(self, now: datetime, expiries: Expiries) -> list[str]:
+        """Return the roles that should be signed again; see `RoleSet.due`."""
+        return self._roles.due(now, expiries)
 
     # ------------------------------------------------------------------ parts of the changes
 
     def _product(self, product: str) -> Targets:
-        if product == "targets" or product not in self._roles:
-            raise PublishError(f"product {product!r} is not delegated to any key: run `edgeswarm delegate` first")
-        return self._roles[product]
+        if product == "targets" or product not in self._roles.targets:
+            raise PublishError(
+                f"product {product!r} is not delegated to any key: publish its first release where the targets key is"
+            )
+        return self._roles.targets[product]
 
     def _channels(self, product: str) -> list[Channel]:
         return [self.catalogue.channel(product, name) for name in self.catalogue.channels(product)]
 
     def _put(self, product: str, path: str, length: int, sha256_hex: str, custom: Mapping[str, object]) -> None:
         target = TargetFile(length, {"sha256": sha256_hex}, path, {"custom": dict(custom)})
-        self._roles[product].targets[path] = target
-        self._mark(product)
-
-    def _mark(self, role: str) -> None:
-        if role not in self._dirty:
-            self._dirty.append(role)
+        self._roles.targets[product].targets[path] = target
+        self._roles.mark(product)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ..address import split_address
 from ..content.digest import DIGEST_BYTES
-from ..errors import LocalProtocolError
+from ..errors import ConfigError, LocalProtocolError
 
 Buffer = bytes | bytearray | memoryview
 
@@ -18,9 +19,7 @@ _WORD = re.compile(r"[a-z0-9][a-z0-9.-]{0,31}")
 # The same rule as for products, versions and variants: no slash, no leading dot, so never a path.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,254}")
 _DIGEST_NAME = re.compile(r"[0-9a-f]{64}")
-_ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9._-]{1,16})?\]):([1-9][0-9]{0,4})")
 _SHOWN_CHARACTERS = 40
-_MAX_PORT = 65535
 
 
 def _refuse(what: str, wanted: str, got: object) -> LocalProtocolError:
@@ -86,6 +85,11 @@ def check_data(value: object, what: str, low: int, high: int) -> None:
 
 def check_address(value: object, what: str) -> None:
     """Check that `value` is empty or `host:port`, with an IPv6 host in brackets."""
-    match = _ADDRESS.fullmatch(value) if type(value) is str else None
-    if value != "" and (match is None or int(match[1]) > _MAX_PORT):
+    if value == "":
+        return
+    if type(value) is not str or not value.isascii():
         raise _refuse(what, "host:port or nothing", value)
+    try:
+        split_address(value, what, dialled=True)
+    except ConfigError as error:
+        raise _refuse(what, "host:port or nothing", value) from error

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,6 +88,58 @@ def test_people_see_a_few_lines_that_fit(fleet: str, tmp_path: Path, capsys: pyt
     assert "\x1b" not in out + err
 
 
+def test_people_see_what_an_update_costs_at_80_columns(fleet: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "app").write_bytes(b"program")
+    versions = ["1.0", "1.1", "v" * 58 + "1.2-rc"]
+    for version in [*versions, "2.0"]:
+        (tmp_path / "app").write_bytes(b"program" + version.encode())
+        arguments = ["publish", str(tmp_path / "app"), "--product", "app", "--version", version, "--channel", "stable"]
+        assert main([*arguments, "--fleet", fleet]) == 0
+    out = capsys.readouterr().out
+    last = out[out.index("Published app 2.0") :]
+    assert re.search(r"^  a site with nothing +fetches [0-9.]+ KiB$", last, re.MULTILINE)
+    assert re.findall(r"^  a site at ([-.v0-9rc]+) +fetches [0-9.]+ KiB$", last, re.MULTILINE) == [
+        "..." + versions[2][-37:], "1.1", "1.0",
+    ]  # fmt: skip
+    assert max(map(len, last.splitlines())) <= 80
+
+
+def test_sites_and_their_nodes_are_shown(fleet: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for site in ("harbour", "mine"):
+        answer(capsys, "site", "add", site, "--fleet", fleet)
+    node = ["enrol", "harbour", "press-7", str(tmp_path / "a"), "--fleet", fleet, "--role", "gateway"]
+    node_id = str(answer(capsys, *node)["node_id"])
+    assert refusal(capsys, *node)[0] == 2
+    node[3] = str(tmp_path / "b")
+    new_id = str(answer(capsys, *node, "--again")["node_id"])
+    sites = answer(capsys, "site", "list", "--fleet", fleet)["sites"]
+    assert [(one["site"], one["nodes"], one["expires"] is None) for one in sites] == [  # type: ignore[attr-defined]  # a list
+        ("harbour", 1, False),
+        ("mine", 0, True),
+    ]
+    (shown,) = answer(capsys, "site", "show", "harbour", "--fleet", fleet)["nodes"]  # type: ignore[misc]  # likewise
+    assert (shown["node_id"], [one["node_id"] for one in shown["replaced"]]) == (new_id, [node_id])
+    assert main(["site", "list", "--fleet", fleet]) == main(["site", "show", "harbour", "--fleet", fleet]) == 0
+    out = capsys.readouterr().out
+    assert "harbour  1 node, the first certificate ends on 20" in out
+    assert f"press-7  gateway  {new_id[:16]}  until 20" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_people_see_what_refresh_leaves(fleet: str, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Path(fleet, "fleet.toml")
+    settings.write_text(re.sub("(?m)^(root|targets) = .*", r"\1 = 3650", settings.read_text()))
+    os.unlink(Path(fleet, "keys", "targets.pem"))
+    assert main(["refresh", "--fleet", fleet]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^  timestamp  expires on [-0-9]{10} [:0-9]{5} UTC, signed now$", out, re.MULTILINE)
+    assert re.search(r"^  snapshot   expires on [-0-9]{10} [:0-9]{5} UTC$", out, re.MULTILINE)
+    assert "Keys that are not here: targets." in out
+    assert "The root expires on 20" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert answer(capsys, "refresh", "--all", "--repair", "--fleet", fleet)["left"] == ["root", "targets"]
+
+
 def test_the_fleet_can_be_named_by_the_environment(
     fleet: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +168,10 @@ def test_the_passphrase_comes_from_the_environment(
         (["publish", "/nowhere", "--product", "a", "--version", "1", "--channel", "c", "--level", "99"], "level"),
         (["refresh", "--fleet", "/nowhere"], "edgeswarm init"),
         (["enrol", "s", "n", "/nowhere/x", "--subscribe", "app"], "PRODUCT@CHANNEL"),
+        (["enrol", "s", "n", "/nowhere/x", "--subscribe", "app@stable=/"], "PRODUCT@CHANNEL"),
+        (["enrol", "s", "n", "/nowhere/x", "--peer", "192.0.2.1"], "peer: wanted host:port"),
+        (["site", "rm", "harbour"], "unknown command 'site rm'; there are: site add, site list, site show"),
+        (["site", "rm", "harbour", "--fleet", "x"], "there are: site add, site list, site show"),
         (["serve-origin", "/nowhere"], "no folder"),
         (["serve-origin", "/"], "no origin"),
     ],

@@ -250,4 +250,4 @@ async def test_as_a_process(tmp_path: Path) -> None:
 
 def test_a_command_line_that_makes_no_sense(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--upstream", "nonsense"]) == 2
-    assert "want host:port" in capsys.readouterr().err
+    assert "wanted host:port" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import dataclasses
 import re
+import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from edgeswarm.cli.app import VERBS
 from edgeswarm.demo.result import Check, DeviceResult, Incident, Result, Sample
 from edgeswarm.errors import ConfigError, EdgeswarmError
 from edgeswarm.node.config import config_from, load_config
+from edgeswarm.publish import DeltaReport, NodeRecord, PublishReport, RefreshReport
+from edgeswarm.publish.sites import Certificate
 
 from .shell import ROOT, Running, blocks_of
 from .tables import attributes, pages, renewed, tables_of
@@ -82,6 +85,14 @@ def test_make_targets_and_verbs_exist(document: Path) -> None:
             assert set(re.findall(r"^edgeswarm ([a-z-]+)", block.text, re.MULTILINE)) <= verbs
     for module in re.findall(r"python -m bench\.(\w+)", document.read_text(encoding="utf-8")):
         assert (ROOT / "bench" / f"{module}.py").exists()
+
+
+def test_an_origin_is_copied_without_what_is_not_finished_and_the_timestamp_last() -> None:
+    document = ROOT / "docs/how-to/publish-from-ci.md"
+    (lines,) = [block.text.splitlines() for block in blocks_of(document) if "rsync" in block.text]
+    first, last = (shlex.split(line) for line in lines)
+    assert {"/.*", "/metadata/timestamp.json"} <= set(first)
+    assert last[-2].endswith("/metadata/timestamp.json")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
@@ -152,6 +163,19 @@ def test_every_key_of_a_result_is_documented() -> None:
             assert f"`{entry.name}`" in rows[key], entry.name
 
 
+@pytest.mark.parametrize(
+    ("verb", "kinds"),
+    [("publish", [PublishReport, DeltaReport]), ("refresh", [RefreshReport]), ("site show", [NodeRecord, Certificate])],
+    ids=str,
+)
+def test_every_json_key_of_a_report_is_documented(verb: str, kinds: list[type[Any]]) -> None:
+    text = (ROOT / "docs/reference/cli.md").read_text()
+    section = text[text.index(f"### edgeswarm {verb}\n") :].split("\n### ")[0]
+    keys = re.findall(r"`(\w+)`", section[section.index("`--json`", section.index("<!-- end -->")) :])
+    wanted = {entry.name for kind in kinds for entry in dataclasses.fields(kind)} - {"certificate"}
+    assert wanted <= set(keys)
+
+
 def test_docstrings_are_read_over_several_lines() -> None:
     text = "One.\n\nAttributes:\n    first: What\n        it is.\n    second: Other."  # as inspect.getdoc cleans it
     assert attributes(text) == {"first": "What it is.", "second": "Other."}
@@ -191,6 +215,8 @@ def test_example_programs_work_together(tmp_path: Path) -> None:
     document.write_text(
         "```sh run\n"
         "head -c 300000 /dev/urandom > one\n"
+        'python "$EXAMPLES/publish_release.py" fleet one app 0.9 stable\n'
+        "printf changed | dd of=one conv=notrunc status=none\n"
         'python "$EXAMPLES/publish_release.py" fleet one app 1.0 stable\n'
         "edgeswarm site add harbour --fleet fleet\n"
         'edgeswarm enrol harbour press-8 press-8 --fleet fleet --listen 127.0.0.1:0 --origin "$PWD/fleet/origin"\n'
@@ -199,5 +225,8 @@ def test_example_programs_work_together(tmp_path: Path) -> None:
     )
     code, output = Running(document, tmp_path / "work").wait()
     assert code == 0, output
-    assert "app 1.0: 300000 bytes, sequence 1 of stable" in output
+    assert re.search(r"^app 1.0 is sequence 2 of stable\n  a site with nothing fetches \d+ bytes$", output, re.MULTILINE)
+    (cost,) = re.findall(r"^  a site at 0.9 fetches (\d+) bytes$", output, re.MULTILINE)
+    assert int(cost) < 100_000
+    assert "app 1.0: 300000 bytes, sequence 2 of stable" in output
     assert "300000 of 300000 bytes (300000 from origin)" in output

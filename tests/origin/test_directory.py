@@ -5,11 +5,12 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from edgeswarm.errors import ConfigError, FetchError, ObjectMissingError, PublishError
+from edgeswarm.errors import ConfigError, FetchError, LocalProtocolError, ObjectMissingError, PublishError
 from edgeswarm.origin import DirectoryOrigin, DirectoryWriter, open_origin, open_writer
 from edgeswarm.origin.static import open_object
 
@@ -215,6 +216,44 @@ def test_what_a_crash_left_is_removed_after_a_day(tmp_path: Path) -> None:
         os.utime(tmp_path / ".tmp" / name, (time.time() - age,) * 2)
     with writer.lock():
         assert leftovers(tmp_path) == ["young"]
+
+
+def test_what_vanishes_while_leftovers_are_removed_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects are written without the lock: another publisher may finish one of its own at any moment."""
+    folder = tmp_path / ".tmp"
+    (folder / "folder").mkdir(parents=True)
+    for name in ("a", "b"):
+        (folder / name).touch()
+    for path in folder.iterdir():
+        os.utime(path, (1, 1))
+    real = os.scandir
+
+    def overtaken(path: str) -> object:
+        with real(path) as entries:
+            found = list(entries)
+        (folder / "a").unlink()
+        return nullcontext(found)
+
+    monkeypatch.setattr(os, "scandir", overtaken)
+    with DirectoryWriter(str(tmp_path)).lock():
+        assert leftovers(tmp_path) == ["folder"]
+
+
+async def test_what_is_not_finished_is_no_object(tmp_path: Path) -> None:
+    writer, origin = DirectoryWriter(str(tmp_path)), DirectoryOrigin(str(tmp_path))
+
+    def blocks() -> Iterator[bytes]:
+        yield b"half"
+        (name,) = leftovers(tmp_path)
+        assert (tmp_path / ".tmp").stat().st_mode & 0o007 == 0
+        for hidden in (f".tmp/{name}", ".lock"):
+            with pytest.raises(LocalProtocolError, match="starting with"):
+                open_object(str(tmp_path), hidden)
+        assert writer.names("packs") == []
+
+    with writer.lock():
+        writer.put("packs/x", blocks())
+    assert await origin.read("packs/x", limit=4) == b"half"
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

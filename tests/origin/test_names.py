@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeswarm.errors import ConfigError, LocalProtocolError
-from edgeswarm.origin.names import MAX_NAME_CHARS, check_name, check_range, format_address, is_name, parse_address
+from edgeswarm.errors import LocalProtocolError
+from edgeswarm.origin.names import MAX_NAME_CHARS, check_name, check_range, is_name
 
 GOOD = ["metadata/timestamp.json", "metadata/12.root.json", "packs/ab/" + "ab" * 32, "a", "x_y-z~1+2.3/q"]
 BAD = [
@@ -55,18 +55,3 @@ def test_no_name_leads_anywhere_else(name: str) -> None:
 def test_negative_ranges_are_refused(offset: int, length: int) -> None:
     with pytest.raises(LocalProtocolError, match="0 or more"):
         check_range("a", offset, length)
-
-
-@pytest.mark.parametrize(
-    ("text", "host", "port"),
-    [("127.0.0.1:80", "127.0.0.1", 80), ("[::1]:0", "::1", 0), (":65535", "", 65535), ("box.example:8080", "box.example", 8080)],
-)
-def test_addresses_are_parsed(text: str, host: str, port: int) -> None:
-    assert parse_address(text) == (host, port)
-    assert format_address(host, port) == text
-
-
-@pytest.mark.parametrize("text", ["", "host", "host:", "host:65536", "host:-1", "host:٣", "::1:80", "host:80x"])
-def test_other_addresses_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="want host:port"):
-        parse_address(text)

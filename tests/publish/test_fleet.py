@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeswarm.errors import ConfigError, PublishError, TrustError
-from edgeswarm.node.config import load_config
-from edgeswarm.publish import Fleet, NodeOptions, Subscription, add_site, enrol, init_fleet, publish, refresh
-from edgeswarm.trust.bundle import FILE_NAMES, Identity
+from edgeswarm.publish import Fleet, init_fleet, publish, refresh
 from edgeswarm.trust.ceremony import Expiries, check_root
 
 from .world import FAST, NOW, World
@@ -135,65 +133,3 @@ def test_an_origin_of_another_fleet_is_refused(tmp_path: Path, world: World) -> 
         publish(stranger, str(tmp_path / "a"), product="app", version="1", channel="c", now=NOW, options=FAST)
     with pytest.raises(PublishError, match="is it mounted"):
         refresh(Fleet(other.directory, other.name, str(tmp_path / "nowhere")), now=NOW)
-
-
-def test_a_node_is_enrolled(world: World, tmp_path: Path) -> None:
-    add_site(world.fleet, "harbour")
-    out = tmp_path / "node"
-    options = NodeOptions(
-        role="gateway", compatible="arm64", peers=["192.0.2.1:7651"], multicast=["eth0"], origin="https://example.com/",
-        subscriptions=[
-            Subscription(product="app", channel="stable", target="/opt/app"),
-            Subscription(product="model", channel="beta", target="/opt/m", directory=True),
-            Subscription(product="os", channel="stable"),
-        ],
-    )  # fmt: skip
-    identity = enrol(world.fleet, "harbour", "press-7", str(out), now=NOW, options=options)
-    assert sorted(os.listdir(out)) == sorted([*FILE_NAMES, "edgeswarm.toml"])
-    assert secret_modes(out) == {0o600}
-    assert out.stat().st_mode & 0o777 == 0o700
-    assert Identity.from_files({name: (out / name).read_bytes() for name in FILE_NAMES}) == identity
-    assert (identity.fleet, identity.site, identity.node) == ("acme", "harbour", "press-7")
-    config = load_config(out / "edgeswarm.toml")
-    assert (config.node.role, config.node.compatible, config.node.identity) == ("gateway", "arm64", out)
-    assert (config.lan.peers, config.lan.multicast) == (("192.0.2.1:7651",), ("eth0",))
-    assert config.uplink is not None
-    assert config.uplink.origin == "https://example.com/"
-    kinds = [(entry.product, entry.install and entry.install.kind) for entry in config.subscribe]
-    assert kinds == [("app", "file"), ("model", "directory"), ("os", None)]
-
-
-def test_the_default_configuration_loads(world: World, tmp_path: Path) -> None:
-    add_site(world.fleet, "harbour")
-    enrol(world.fleet, "harbour", "a", str(tmp_path / "a"), now=NOW)
-    config = load_config(tmp_path / "a" / "edgeswarm.toml")
-    assert config.uplink is None
-    assert config.lan.listen == NodeOptions().listen
-
-
-def test_nodes_of_a_site_share_its_key_and_nothing_else(world: World, tmp_path: Path) -> None:
-    add_site(world.fleet, "harbour")
-    add_site(world.fleet, "mine")
-    names = (("harbour", "a"), ("harbour", "b"), ("mine", "a"))
-    a, b, c = (enrol(world.fleet, site, node, str(tmp_path / (site + node)), now=NOW) for site, node in names)
-    assert a.site_key == b.site_key != c.site_key
-    assert len({a.node_id, b.node_id, c.node_id}) == 3
-
-
-def test_enrolment_overwrites_nothing(world: World, tmp_path: Path) -> None:
-    add_site(world.fleet, "harbour")
-    with pytest.raises(ConfigError, match="exists already"):
-        add_site(world.fleet, "harbour")
-    enrol(world.fleet, "harbour", "a", str(tmp_path / "a"), now=NOW)
-    before = (tmp_path / "a" / "node.key").read_bytes()
-    with pytest.raises(ConfigError, match="not empty"):
-        enrol(world.fleet, "harbour", "a", str(tmp_path / "a"), now=NOW)
-    assert (tmp_path / "a" / "node.key").read_bytes() == before
-
-
-@pytest.mark.parametrize(("site", "node"), [("nowhere", "a"), ("../keys", "a"), ("harbour", "a b")])
-def test_bad_sites_and_nodes_are_refused(world: World, tmp_path: Path, site: str, node: str) -> None:
-    add_site(world.fleet, "harbour")
-    with pytest.raises((ConfigError, TrustError)):
-        enrol(world.fleet, site, node, str(tmp_path / "a"), now=NOW)
-    assert not (tmp_path / "a").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeswarm.content.index import SPAN_CHUNKS
+from edgeswarm.content.index import SPAN_CHUNKS, manifest_name
 from edgeswarm.content.manifest import ArtifactKind
 from edgeswarm.errors import ConfigError, PublishError, TrustError
 from edgeswarm.origin import DirectoryWriter
@@ -227,6 +227,41 @@ def test_a_lost_pack_is_written_again(world: World) -> None:
     next(path for path in world.origin.glob("packs/*/*")).unlink()
     world.publish(V1, "1")
     assert world.artifact("1").read(0, len(V1)) == V1
+
+
+@pytest.mark.parametrize("kind", ["manifests", "index"])
+@pytest.mark.parametrize("damage", ["lost", "flipped", "longer"])
+def test_a_damaged_object_is_written_again(world: World, kind: str, damage: str) -> None:
+    world.publish(V1, "1")
+    (path,) = (path for path in world.origin.glob(f"{kind}/**/*") if path.is_file())
+    data = path.read_bytes()
+    changes = {"lost": path.unlink, "flipped": lambda: path.write_bytes(data[::-1]), "longer": lambda: path.write_bytes(data * 2)}
+    changes[damage]()
+    world.publish(V1, "1")
+    assert path.read_bytes() == data
+    assert world.artifact("1").read(0, len(V1)) == V1
+
+
+@pytest.mark.parametrize("data", [b"", b"junk" * 5000, None])
+def test_a_damaged_root_of_an_old_release_does_not_stop_new_ones(world: World, data: bytes | None) -> None:
+    world.publish(V1, "1")
+    world.publish(V2, "2")
+    world.publish(edited(V2, 4), "3", "beta")
+    path = world.origin / manifest_name(world.release_of("2").manifest)
+    path.unlink() if data is None else path.write_bytes(data)
+    world.publish(edited(V2, 4), "3", "stable")  # and 2 needs its full index from now on, no more
+    assert world.catalogue().channel("app", "stable").version == "3"
+    assert len(world.release_of("2").indexes) == 1
+
+
+@pytest.mark.parametrize("name", ["targets", "snapshot", "timestamp"])
+def test_a_release_that_could_not_be_signed_is_refused_before_it_is_read(world: World, name: str) -> None:
+    os.unlink(world.fleet.path("keys", f"{name}.pem"))
+    before, said = world.snapshot(), []
+    with pytest.raises(TrustError, match=f"role '{name}' takes 1"):
+        world.publish(V1, "1", progress=lambda *moment: said.append(moment))
+    assert (world.snapshot(), said) == (before, [])
+    assert not os.path.exists(world.fleet.path("keys", "product-app.pem"))
 
 
 def test_it_can_be_cancelled(world: World) -> None:

@@ -14,6 +14,7 @@ from edgeswarm.publish import Fleet, PublishOptions, PublishReport, init_fleet, 
 from edgeswarm.publish.reassemble import PublishedArtifact, load_index, open_published
 from edgeswarm.trust.catalogue import Catalogue, Release
 from edgeswarm.trust.client import TrustClient, drive
+from edgeswarm.trust.floor import VersionFloor
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 FAST = PublishOptions(level=1, threads=2)
@@ -93,6 +94,25 @@ class World:
         """All objects at the origin."""
         files = [path for path in self.origin.rglob("*") if path.is_file() and ".lock" not in path.name]
         return {str(path.relative_to(self.origin)): path.read_bytes() for path in files}
+
+
+@dataclass
+class Device:
+    """A node's trust state, as it is kept between refreshes."""
+
+    world: World
+    files: dict[str, bytes] = field(default_factory=dict)
+    floor: VersionFloor = field(default_factory=VersionFloor)
+
+    def version(self, channel: str = "stable") -> str:
+        """Refresh, and return what a channel points to."""
+        client = TrustClient(self.files, now=self.world.now, bootstrap=self.world.fleet.root, floor=self.floor)
+        answer = lambda want: self.world.writer.get(f"metadata/{want.name}", limit=want.max_bytes)  # noqa: E731
+        drive(client.refresh(), answer)
+        outcome = drive(client.product("app"), answer)
+        self.files.update(outcome.changed)
+        self.floor = outcome.floor
+        return Catalogue(client).channel("app", channel).version
 
 
 def updated(world: World, new: str, base: str) -> bytes:

@@ -146,8 +146,8 @@ def test_an_expired_root_is_refused_but_may_be_on_the_way(world: World, node: No
         node.refresh(world.origin, NOW + 731 * DAY)
     later = NOW + 731 * DAY
     world.repository.rotate_root(world.draft_root(previous=world.root1, now=later))
-    world.repository._mark("ruff")
-    world.repository._mark("targets")
+    for role in ("ruff", "targets"):
+        world.repository._roles.mark(role)
     world.publish(later)
     assert node.refresh(world.origin, later).floor.root == 2
 

@@ -128,7 +128,7 @@ def test_a_clock_in_1970_is_corrected_by_the_signed_time(world: World) -> None:
 def test_a_clock_in_1970_does_not_hide_that_the_root_has_expired(world: World, node: Node) -> None:
     late = NOW + 800 * DAY
     for role in ("targets", "ruff"):
-        world.repository._mark(role)
+        world.repository._roles.mark(role)
     world.publish(late)
     with pytest.raises(ExpiredError, match=r"1\.root\.json expired"):
         node.refresh(world.origin, EPOCH)

@@ -128,6 +128,8 @@ BAD: list[tuple[type[Message], dict[str, Any]]] = [
     (Hello, HELLO | {"listen": "nowhere"}),
     (Hello, HELLO | {"listen": "h:65536"}),
     (Hello, HELLO | {"listen": "::1:80"}),
+    (Hello, HELLO | {"listen": "[:::::]:80"}),
+    (Hello, HELLO | {"listen": "h:0"}),
     (Hello, HELLO | {"timestamp_version": -1}),
     (Hello, HELLO | {"timestamp_version": 2**63}),
     (Bye, {"code": "Not A Word"}),
