@@ -22,6 +22,7 @@ from .links import Links
 from .neighbours import Neighbours
 from .objects import Objects
 from .progress import Progress
+from .shelf import Shelf
 from .tasks import plain_nursery
 from .threads import in_thread
 from .transfer import Indexes, Transfer
@@ -31,6 +32,8 @@ _log = logging.getLogger("edgeswarm.fetch")
 _MOMENT_SECONDS = 0.25
 _BASE_STALL_SECONDS = 3.0
 """A base that is sought on the LAN is given up when nothing of it came for this long. A guess."""
+_BASE_SECONDS, _BASE_BYTES_PER_SECOND = 30.0, 1e6
+"""Or when it comes more slowly than this in all: drop by drop it would keep the update waiting for ever. Guesses, for Wi-Fi."""
 
 
 class Fetch:
@@ -136,6 +139,7 @@ class Fetcher:
         dice: For ties.
         config: What can be set of a transfer.
         on_transfer: Called with a transfer that starts (True) or ends (False).
+        shelf: Remembers what was begun.
     """
 
     def __init__(
@@ -149,7 +153,9 @@ class Fetcher:
         dice: Random,
         config: TransferConfig,
         on_transfer: Callable[[Transfer, bool], None],
+        shelf: Shelf,
     ) -> None:
+        self._shelf = shelf
         self._store = store
         self._objects = objects
         self._links = links
@@ -164,6 +170,7 @@ class Fetcher:
     async def run(self, fetch: Fetch) -> None:
         """Bring one release; see `Fetch.wait` for what it raises."""
         release = fetch.release
+        await in_thread(partial(self._shelf.begin, release.manifest, release.product, release.version))
         root = await self._root(release)
         refused: FetchError | None = None
         try:
@@ -177,7 +184,6 @@ class Fetcher:
         fetch.manifest = manifest = await self._load_pages(root, pages)
         if indexes.delta is not None:
             check_index(indexes.delta, manifest)
-        await in_thread(partial(self._store.keep, manifest.digest, f"{release.product} {release.version}"))
         while (other := self._running.get(manifest.digest)) is not None:  # a base for another release: one at a time
             await other.ended.wait()
         fetch.transfer = await self._transfer(manifest, indexes, self._uplink, refused)
@@ -221,24 +227,33 @@ class Fetcher:
         for ref in sorted(release.indexes, key=lambda ref: ref.payload_bytes):
             if ref.base is None:
                 break
-            base = await self._base(ref.base)
+            base = await self._base(ref.base, release)
             if base is not None:
                 return Indexes(await self._load_index(release, ref.base), base, load_full)
         return Indexes(None, None, load_full)
 
-    async def _base(self, digest: Digest) -> Manifest | None:
-        """Return a base whose chunks are all here, after looking for it among the neighbours."""
+    async def _base(self, digest: Digest, release: Release) -> Manifest | None:
+        """Return a base whose chunks are all here, after looking for it among the neighbours; it stays until the fetch is done."""
         base = await in_thread(partial(load_stored_manifest, self._store, digest))
-        if base is not None and await self._whole(base):
-            return base
-        if not any(digest in peer.holdings for peer in self._links.peers.values()):
+        if base is None or not await self._whole(base):
+            if not any(digest in peer.holdings for peer in self._links.peers.values()):
+                return None
+            base = await self._borrow(digest, base, release)
+        if base is None or not await self._whole(base):
             return None
+        await in_thread(partial(self._shelf.begin, digest, release.product, f"base of {release.version}"))
+        return base
+
+    async def _borrow(self, digest: Digest, base: Manifest | None, release: Release) -> Manifest | None:
+        """Get a base from the neighbours; None if they did not bring its manifest in time."""
         _log.info("base %s is not here: asking the neighbours for it", short(digest))
-        with trio.move_on_after(_BASE_STALL_SECONDS) as scope:
-            if base is None:
-                base = await self._base_manifest(digest)
-            await self._base_chunks(base, scope)
-        return base if base is not None and await self._whole(base) else None
+        await in_thread(partial(self._shelf.begin, digest, release.product, f"base of {release.version}"))
+        with trio.move_on_after(_BASE_SECONDS + release.size / _BASE_BYTES_PER_SECOND):
+            with trio.move_on_after(_BASE_STALL_SECONDS) as scope:
+                if base is None:
+                    base = await self._base_manifest(digest)
+                await self._base_chunks(base, scope)
+        return base
 
     async def _base_manifest(self, digest: Digest) -> Manifest:
         check = partial(check_digest, wanted=digest, what="manifest root of a base")

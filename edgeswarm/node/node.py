@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
@@ -32,11 +30,11 @@ from .metadata import Metadata
 from .newsroom import Newsroom
 from .objects import Objects
 from .partials import Partials
+from .shelf import Shelf
 from .threads import in_thread
 from .uplink import Uplink
 
 _log = logging.getLogger("edgeswarm.node")
-_HELD = "held/"
 _MOST_ENDED = 16
 
 
@@ -80,6 +78,7 @@ class Node:
             self.uplink = Uplink(
                 origin, Partials(partials), retry_seconds=config.uplink.retry_seconds, dice=dice, on_change=self._on_uplink
             )
+        self._shelf = Shelf(store)
         self.news = Newsroom(self.metadata, self.uplink, poll_seconds, self.own.key, dice)
         self._hub = Hub(store, self.metadata, self._news, self.news.consider, self._on_partial)
         self.links = Links(transport(self), self._hub, self._hello, self.own.key, config.lan.max_links, dice, self._hub.on_peer)
@@ -88,7 +87,7 @@ class Node:
         objects = Objects(store, self.links, self.uplink, self.own.key)
         window = TransferConfig(window_chunks=config.lan.window_chunks)
         self._fetcher = Fetcher(
-            store, objects, self.links, self._hub, self.uplink, self.own.key, dice, window, self._hub.on_transfer
+            store, objects, self.links, self._hub, self.uplink, self.own.key, dice, window, self._hub.on_transfer, self._shelf
         )  # fmt: skip
         self._fetches: dict[Digest, Fetch] = {}
         self._ended: dict[Digest, dict[str, Any]] = {}
@@ -236,14 +235,22 @@ class Node:
 
     async def _hold(self, fetch: Fetch) -> None:
         assert fetch.manifest is not None  # noqa: S101  # the fetch is complete
-        about = {"product": fetch.release.product, "version": fetch.release.version, "time": time.time()}
-        name = _HELD + fetch.manifest.digest.hex()
-        await in_thread(partial(self.store.save_object, name, json.dumps(about).encode()))
-        self._hub.held[fetch.manifest.digest] = fetch.manifest
+        release = fetch.release
+        await in_thread(partial(self._shelf.hold, release.manifest, release.product, release.version))
+        self._hub.held[release.manifest] = fetch.manifest
+        if not any(other.release.product == release.product for other in self._fetches.values() if other is not fetch):
+            await in_thread(partial(self._let_go_of_begun, release.product))
+
+    def _let_go_of_begun(self, product: str) -> None:
+        """Forget what was begun of a product that nobody brings, and borrowed bases: a release of it is here whole."""
+        for manifest, about in self._shelf.begun(product):
+            _log.info("%s %s is not kept any more", about["product"], about["version"])
+            self._shelf.forget(manifest)
+        self._shelf.tidy()
 
     async def _load_held(self) -> None:
         def load() -> None:
-            for digest, about in self._held_rows():
+            for digest, about in self._shelf.held():
                 try:
                     manifest = load_stored_manifest(self.store, digest)
                 except (StoreError, ContentError) as error:
@@ -254,23 +261,14 @@ class Node:
 
         await in_thread(load)
 
-    def _held_rows(self) -> list[tuple[Digest, dict[str, Any]]]:
-        rows = []
-        for name in self.store.list_objects(_HELD):
-            data = self.store.load_object(name)
-            if data is not None:
-                rows.append((bytes.fromhex(name.removeprefix(_HELD)), json.loads(data)))
-        return sorted(rows, key=lambda row: row[1]["time"])
-
     async def held(self) -> list[tuple[Digest, dict[str, Any]]]:
         """Return what is held whole, oldest first: manifest digest, and product, version and time."""
-        return await in_thread(self._held_rows)
+        return await in_thread(self._shelf.held)
 
     async def forget(self, manifest: Digest) -> None:
         """Stop holding a release: its chunks may be collected unless something else needs them."""
         self._hub.held.pop(manifest, None)
-        await in_thread(partial(self.store.delete_object, _HELD + manifest.hex()))
-        await in_thread(partial(self.store.release, manifest))
+        await in_thread(partial(self._shelf.forget, manifest))
 
     # For people.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from random import Random
 
 import pytest
 import trio
 
 from edgeswarm.errors import FetchError, NoSpaceError
-from edgeswarm.node import Node
+from edgeswarm.node import Node, SubscribeSection
 from edgeswarm.node.transfer import HOPE_SECONDS
 from edgeswarm.store import MemoryStore
 from edgeswarm.trust.catalogue import Release
@@ -471,3 +472,80 @@ async def test_a_site_restarts_offline(autojump_clock: CLOCK) -> None:
         assert one.metadata.version == 2
         await fetch_all([one, new], release)
         assert content_of(new, release) == BLOB
+
+
+# What is kept.
+
+
+async def test_what_was_begun_is_let_go_when_a_newer_release_is_here(autojump_clock: CLOCK) -> None:
+    world = World()
+    store = MemoryStore()
+    origin = MemoryOrigin(world.objects, rate=RATE)
+    async with limit(), world.node("gateway", origin=origin, store=store) as node:
+        first = world.publish("1", BLOB)
+        await until(lambda: node.metadata.version == 2)
+        fetch = node.fetch(first)
+        await until(lambda: fetch.progress.done > 300_000)
+        fetch.cancel()
+        await fetch.ended()
+        assert set(store.pins()) == {first.manifest}
+    async with limit(), world.node("gateway", origin=origin, store=store) as node:
+        second = world.publish("2", Random(9).randbytes(500_000))
+        await until(lambda: node.metadata.version == 3)
+        await node.fetch(second).wait()
+        await until(lambda: set(store.pins()) == {second.manifest})
+        store.collect()
+        assert store.statistics().chunk_bytes == 500_000
+        assert store.list_objects("begun/") == []
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["held", "borrowed"])
+async def test_a_base_stays_while_it_is_needed_and_not_longer(held: bool, autojump_clock: CLOCK) -> None:
+    """Something else collects in the middle of the fetch: the base's chunks must not go, whoever brought them."""
+    world = World()
+    first = world.publish("1", BLOB)
+    store = MemoryStore()
+    origin = MemoryOrigin(world.objects, rate=RATE)
+    async with limit(), world.node("other", role="gateway", origin=MemoryOrigin(world.objects)) as other:
+        await other.fetch(await current(other)).wait()
+        async with world.node("gateway", origin=origin, store=store, peers=("other:7651",)) as node:
+            await current(node)
+            if held:
+                await node.fetch(first).wait()
+            else:
+                await until(lambda: node.links.peers and first.manifest in next(iter(node.links.peers.values())).holdings)
+            other.uplink.usable = False
+            changed = bytearray(BLOB)
+            for at in range(0, len(changed), 150_000):
+                changed[at : at + 50] = bytes(50)
+            second = world.publish("2", bytes(changed), base="1")
+            await until(lambda: node.metadata.version == 3)
+            fetch = node.fetch(second)
+            await until(lambda: fetch.progress.uplink_bytes)
+            store.collect()
+            await fetch.wait()
+            assert origin.bytes_of("packs/") < len(BLOB) // 4
+            await until(lambda: (first.manifest in store.pins()) is held)
+
+
+async def test_a_gateway_that_lost_chunks_fetches_them_again(autojump_clock: CLOCK) -> None:
+    """Bits rot at a gateway that holds a release: it stops offering them, fetches what is lost, and devices get everything."""
+    world = World()
+    release = world.publish("1", BLOB)
+    store = MemoryStore()
+    origin = MemoryOrigin(world.objects)
+    async with limit(), world.node("gateway", role="gateway", origin=origin, store=store) as gateway:
+        gateway.config = replace(gateway.config, subscribe=(SubscribeSection(product="app", channel="stable"),))
+        await gateway.fetch(await current(gateway)).wait()
+        before = origin.bytes_of("packs/")
+        rotten = list(store._chunks)[3:5]
+        for name in rotten:
+            del store._chunks[name]
+        async with world.node("a", peers=("gateway:7651",)) as node:
+            await current(node)
+            await node.fetch(release).wait()
+            assert content_of(node, release) == BLOB
+        assert all(name in store._chunks for name in rotten)
+        assert release.manifest in gateway._hub.held
+        lost = sum(len(store._chunks[name]) for name in rotten)
+        assert 0 < origin.bytes_of("packs/") - before <= lost + 1000
