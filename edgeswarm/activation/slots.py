@@ -196,7 +196,7 @@ class SlotInstaller(ABC):
                     self._save(replace(state, staged=None))
                 return self._installed_of(active)
             self._make_folder()
-            whole = self._is_whole(state, ref)
+            whole = self._is_whole(state, ref, progress)
             state = replace(state, staged=ref if whole else None)
             self._save(state)
             self._prune(state, building=ref.slot)
@@ -215,17 +215,17 @@ class SlotInstaller(ABC):
         if not self._files.exists(f"{self._folder}/{RESERVE_NAME}"):
             save_file(self._files, self._folder, RESERVE_NAME, _RESERVE)
 
-    def _is_whole(self, state: TargetState, ref: SlotRef) -> bool:
+    def _is_whole(self, state: TargetState, ref: SlotRef, progress: Callable[[int], None]) -> bool:
         """Tell if a slot can be taken as it is. One that was active may have been edited: it is read."""
         if not is_directory(self._files, f"{self._folder}/{ref.slot}"):
             return False
         if state.staged is not None and state.staged.slot == ref.slot:
             return True
-        return self._is_intact(ref.slot)
+        return self._is_intact(ref.slot, lambda _read: progress(0))
 
-    def _is_intact(self, slot: str) -> bool:
+    def _is_intact(self, slot: str, progress: Callable[[int], None]) -> bool:
         record = self._record(slot)
-        return record is not None and intact(record, f"{self._folder}/{slot}")
+        return record is not None and intact(record, f"{self._folder}/{slot}", progress)
 
     def _record(self, slot: str) -> SlotRecord | None:
         try:
@@ -274,7 +274,7 @@ class SlotInstaller(ABC):
 
     # activate, confirm, roll back
 
-    def activate(self) -> Installed:
+    def activate(self, progress: Callable[[int], None] = lambda _read: None) -> Installed:
         """Verify the staged release and switch the target to it; see `abc.Installer`.
 
         Raises:
@@ -286,7 +286,7 @@ class SlotInstaller(ABC):
         if staged is None:
             raise ActivationError(f"{self._target}: no release is staged; stage one first")
         with self._mapped("activate a release in"):
-            if not self._is_intact(staged.slot):
+            if not self._is_intact(staged.slot, progress):
                 self._save(replace(state, staged=None))
                 raise ActivationError(f"{self._target}: staged release {staged.version} no longer verifies; stage it again")
             held = state.active or self._adopt()
