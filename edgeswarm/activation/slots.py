@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -37,6 +38,7 @@ RESERVE_NAME = "reserve"
 # Four blocks of ext4 or xfs: a state file and its directory row need two. Not zeros, which some file systems do not store.
 _RESERVE = b"kept for saving the state on a full disk\n" * 400
 
+_SLOT_NAMES = re.compile("([0-9a-f]{64}|original.*)([.]slot)?")
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 logger = logging.getLogger(__name__)
@@ -199,13 +201,26 @@ class SlotInstaller(ABC):
             whole = self._is_whole(state, ref, progress)
             state = replace(state, staged=ref if whole else None)
             self._save(state)
-            self._prune(state, building=ref.slot)
             if whole:
                 progress(manifest.root.size)
             else:
-                self._build(manifest, ref.slot, read, progress)
+                self._build_in_time(state, manifest, ref, read, progress)
                 self._save(replace(state, staged=ref))
+            self._prune(state, building=ref.slot)
             return self._installed_of(ref)
+
+    def _build_in_time(
+        self, state: TargetState, manifest: Manifest, ref: SlotRef, read: ReadStream, progress: Callable[[int], None]
+    ) -> None:
+        """Build a slot while the ones that nobody needs are still there: `read` may read from them. Only want of room ends that."""
+        self._prune(state, building=ref.slot, slots=False)
+        try:
+            self._build(manifest, ref.slot, read, progress)
+        except (NoSpaceError, OSError) as error:
+            is_full = isinstance(error, NoSpaceError) or error.errno in _FULL
+            if not is_full or not self._prune(state, building=ref.slot):
+                raise
+            self._build(manifest, ref.slot, read, progress)
 
     def _make_folder(self) -> None:
         if not is_directory(self._files, self._folder):
@@ -254,19 +269,26 @@ class SlotInstaller(ABC):
         self._files.sync_directory(self._folder)
         remove(self._files, f"{path}.old")
 
-    def _prune(self, state: TargetState, *, building: str = "") -> None:
-        """Remove what no slot of `state` needs. Whatever can't be removed now is tried again with the next release."""
+    def _prune(self, state: TargetState, *, building: str = "", slots: bool = True) -> bool:
+        """Remove what no slot of `state` needs, slots only with `slots`; return whether there was anything.
+
+        Whatever can't be removed now is tried again with the next release.
+        """
         needed = {STATE_NAME, RESERVE_NAME, f"{building}.part"}
         for slot in state.slots() | ({building} if building else set()):
             needed |= {slot, f"{slot}.slot"}
-        for name in self._files.listdir(self._folder):
-            path = f"{self._folder}/{name}"
-            if name in needed or self._is_kept_original(name):
-                continue
-            try:
-                remove(self._files, path)
-            except OSError as error:
-                logger.warning("cannot remove %s, it takes space until that works: %s", path, error)
+        names = [name for name in self._files.listdir(self._folder) if name not in needed and not self._is_kept_original(name)]
+        chosen = [name for name in names if slots or not _SLOT_NAMES.fullmatch(name)]
+        return any([self._remove(name) for name in chosen])  # all of them
+
+    def _remove(self, name: str) -> bool:
+        path = f"{self._folder}/{name}"
+        try:
+            remove(self._files, path)
+        except OSError as error:
+            logger.warning("cannot remove %s, it takes space until that works: %s", path, error)
+            return False
+        return True
 
     def _is_kept_original(self, name: str) -> bool:
         is_original = name.startswith(ORIGINAL) and is_directory(self._files, f"{self._folder}/{name}")

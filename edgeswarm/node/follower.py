@@ -35,6 +35,7 @@ _log = logging.getLogger("edgeswarm.follower")
 # The command has its own time; this much more is for starting and killing it. A guess.
 _CHECK_GRACE_SECONDS = 5.0
 _Job = tuple[life.Effect, trio.CancelScope]
+_SWITCHING = frozenset({life.Phase.ACTIVATING, life.Phase.ROLLING_BACK})
 _BACK = frozenset({life.Phase.ROLLING_BACK, life.Phase.ROLLED_BACK})
 
 
@@ -61,7 +62,7 @@ class Follower(Following):
         if subscribe.install is None:
             raise ConfigError(f"{self.name} has no target to install to")
         self._install = subscribe.install
-        self._target = Target(node, subscribe.product, subscribe.install)
+        self._target = Target(node, subscribe.product, subscribe.channel, subscribe.install)
         self._machine = life.Lifecycle(_lifecycle_config(subscribe.install))
         self._effects, self._queue = trio.open_memory_channel[_Job](math.inf)
         self._scope, self._wake = trio.CancelScope(), trio.CancelScope()
@@ -179,6 +180,7 @@ class Follower(Following):
         if fetch.manifest is None:
             raise FetchError(f"{release.path} ended without a manifest")
         await self._target.stage(fetch.manifest, offer.version)
+        await self._share()  # staging took slots away: what was in them is not passed on any more
 
     async def _activate(self, offer: life.Offer, scope: trio.CancelScope) -> None:
         reason = "stopped before the switch"
@@ -236,7 +238,6 @@ class Follower(Following):
         self.version = installed.version
         self._times_back += 1
         self._feed(life.RolledBack(installed.manifest))
-        await self._share()  # what was left is not passed on any more: its slot goes with the next release
 
     async def _share(self) -> None:
         """Read chunks from what is installed from now on, and free the copies of them in the store, as far as that works now."""
@@ -255,13 +256,13 @@ class Follower(Following):
             ActivationError: There is none, or it did not work.
         """
         await self._until_ready()
-        if self._machine.state.phase is not life.Phase.ACTIVATING and await self._target.previous() is None:
+        if self._machine.state.phase not in _SWITCHING and await self._target.previous() is None:
             raise ActivationError(f"{self.subscribe.product}: there is no previous release to go back to")
         before = self._times_back
         self._feed(life.RollBackRequested(reason))
         while self._times_back == before:
             state = self._machine.state
-            waits = state.phase in {life.Phase.ACTIVATING, life.Phase.ROLLING_BACK} and self._machine.retry_at is None
+            waits = state.phase in _SWITCHING and self._machine.retry_at is None
             if not waits or not self._ready:
                 again = ", which is tried again" if self._machine.retry_at is not None else ""
                 raise ActivationError(f"{self.subscribe.product} was not rolled back{again}: {state.reason or self.last_error}")

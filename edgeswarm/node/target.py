@@ -21,6 +21,7 @@ from .config import InstallSection
 from .installers import open_installer
 from .keeping import let_go
 from .node import Node
+from .sharing import link_slots, unlink_gone
 from .threads import check_cancelled, in_thread, in_waiting_thread
 
 _log = logging.getLogger("edgeswarm.target")
@@ -50,12 +51,14 @@ class Target:
     Args:
         node: The node.
         product: Whose releases it holds.
+        channel: Which of them.
         install: What the configuration says.
     """
 
-    def __init__(self, node: Node, product: str, install: InstallSection) -> None:
+    def __init__(self, node: Node, product: str, channel: str, install: InstallSection) -> None:
         self._node = node
         self._product = product
+        self._links = f"linked/{product}/{channel}"
         self._install = install
         self._installer = open_installer(install)
         self._lock = trio.Lock()
@@ -98,6 +101,8 @@ class Target:
                 return await in_thread(partial(function, progress))
             finally:
                 self._doing = ""
+                with trio.CancelScope(shield=True):
+                    await in_thread(partial(unlink_gone, self._node.store, self._links))
 
     async def confirm(self) -> None:
         """Declare the active release good."""
@@ -155,10 +160,10 @@ class Target:
             await in_thread(self._node.store.collect)
 
     def _link(self) -> None:
-        for installed in (self._installer.active(), self._installer.previous()):
-            manifest = self._manifest_of(installed)
-            if installed is not None and manifest is not None:
-                self._node.store.link(manifest, installed.path)
+        unlink_gone(self._node.store, self._links)
+        both = [one for one in (self._installer.active(), self._installer.previous()) if one is not None]
+        found = [(manifest, one.path) for one in both if (manifest := self._manifest_of(one)) is not None]
+        link_slots(self._node.store, self._links, found)
 
     def _manifest_of(self, installed: Installed | None) -> Manifest | None:
         if installed is None or not installed.manifest:
