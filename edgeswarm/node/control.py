@@ -1,4 +1,4 @@
-"""The control socket: how `edgeswarm status` and `edgeswarm rollback` talk to a running node. JSON lines, for its owner only."""
+"""The control socket: how `edgeswarm status`, `activate` and `rollback` talk to a running node. JSON lines, for its owner only."""
 
 from __future__ import annotations
 

@@ -120,8 +120,7 @@ class Follower(Following):
             case life.Check():
                 nursery.start_soon(self._check, effect, scope)
             case life.Confirm(offer=offer):
-                await self._target.confirm()
-                _log.info("%s: %s is confirmed", self.name, offer.version)
+                await self._confirm(offer)
                 nursery.start_soon(self._share)
             case life.RollBack():
                 nursery.start_soon(self._switch_back, effect)
@@ -141,6 +140,18 @@ class Follower(Following):
             # tells the next start that it was.
             self.last_error = str(error)
             _log.warning("%s: rolling back all the same: %s", self.name, error)
+
+    async def _confirm(self, offer: life.Offer) -> None:
+        try:
+            await self._target.confirm()
+        except (
+            ActivationError,
+            StoreError,
+        ) as error:  # it is repeated after a restart, and must not keep anything else from running
+            self.last_error = str(error)
+            _log.warning("%s: %s cannot be confirmed now: %s", self.name, offer.version, error)
+        else:
+            _log.info("%s: %s is confirmed", self.name, offer.version)
 
     async def _wake_up(self, at: float, scope: trio.CancelScope) -> None:
         with scope:

@@ -50,9 +50,9 @@ async def _needed(node: Node, section: SubscribeSection) -> set[Digest]:
 def _of_target(store: ChunkStore, section: SubscribeSection) -> set[Digest]:
     """Return what a target holds, what it goes back to, and what is on its way into it."""
     assert section.install is not None  # noqa: S101  # asked for those only
-    installer = open_installer(section.install)
-    found = {one.manifest for one in (installer.active(), installer.previous(), installer.staged()) if one is not None}
+    # The state first: what moves into the target meanwhile is then found in one of both.
     state = load_state(store, section.product, section.channel)
-    if state.offer is not None and state.phase in _ON_ITS_WAY:
-        found.add(state.offer.manifest)
-    return found
+    on_its_way = {state.offer.manifest} if state.offer is not None and state.phase in _ON_ITS_WAY else set()
+    installer = open_installer(section.install)
+    held = (installer.active(), installer.previous(), installer.staged())
+    return on_its_way | {one.manifest for one in held if one is not None}

@@ -7,12 +7,15 @@ them one by one.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable
 
 from ..abc import ChunkStore
 from ..content.manifest import Manifest
+from ..errors import StoreError
 
+_log = logging.getLogger("edgeswarm.target")
 _Links = set[tuple[str, str]]
 
 
@@ -44,7 +47,11 @@ def unlink_gone(store: ChunkStore, name: str) -> None:
 
 
 def _load(store: ChunkStore, name: str) -> _Links:
-    data = store.load_object(name)
+    try:
+        data = store.load_object(name)
+    except StoreError as error:
+        _log.warning("links to slots are forgotten: %s", error)
+        return set()
     return {(manifest, path) for manifest, path in json.loads(data)} if data is not None else set()
 
 

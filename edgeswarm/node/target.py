@@ -102,7 +102,7 @@ class Target:
             finally:
                 self._doing = ""
                 with trio.CancelScope(shield=True):
-                    await in_thread(partial(unlink_gone, self._node.store, self._links))
+                    await in_thread(self._forget_gone)
 
     async def confirm(self) -> None:
         """Declare the active release good."""
@@ -159,8 +159,15 @@ class Target:
             await let_go(self._node, self._product)
             await in_thread(self._node.store.collect)
 
+    def _forget_gone(self) -> None:
+        """Forget slots that a job removed, as far as that works now: it is no part of the job, and done again with the next one."""
+        try:
+            unlink_gone(self._node.store, self._links)
+        except EdgeswarmError as error:
+            _log.warning("%s: %s", self._product, error)
+
     def _link(self) -> None:
-        unlink_gone(self._node.store, self._links)
+        self._forget_gone()
         both = [one for one in (self._installer.active(), self._installer.previous()) if one is not None]
         found = [(manifest, one.path) for one in both if (manifest := self._manifest_of(one)) is not None]
         link_slots(self._node.store, self._links, found)

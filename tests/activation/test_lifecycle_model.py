@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from edgeswarm.activation.lifecycle import (
     Activate,
@@ -78,6 +78,7 @@ class Device(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.config = CONFIG
         self.now = 0.0
         self.wake: float | None = None
         self.saved = LifecycleState()
@@ -93,8 +94,7 @@ class Device(RuleBasedStateMachine):
 
     def start(self) -> None:
         state = decode_state(encode_state(self.saved))
-        self.automatic = True
-        self.machine = Lifecycle(CONFIG, state)
+        self.machine = Lifecycle(self.config, state)
         self.hear(Restarted(self.target.active))
 
     def hear(self, event: Event) -> None:
@@ -114,6 +114,12 @@ class Device(RuleBasedStateMachine):
     def is_answered(self) -> bool:
         """As whoever waits for a roll back sees it: done (and something newer may have begun), tried again later, or impossible."""
         return self.machine.state.phase not in {Phase.ACTIVATING, Phase.ROLLING_BACK} or self.machine.retry_at is not None
+
+    @initialize(automatic=st.booleans())
+    def configure(self, automatic: bool) -> None:
+        self.config = replace(CONFIG, automatic=automatic)
+        self.todo.clear()
+        self.start()
 
     # effects
 
@@ -280,6 +286,8 @@ class Device(RuleBasedStateMachine):
             self.end_check("in time")
         elif self.has(RollBack):
             self.end_roll_back(luck=True)
+        elif self.machine.state.phase is Phase.STAGED:
+            self.ask_to_activate()
         elif self.wake is not None:
             self.wake_up()
         else:

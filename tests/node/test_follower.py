@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trio
 
+from edgeswarm.activation import SlotInstaller
 from edgeswarm.activation.lifecycle import Phase, decode_state, encode_state
 from edgeswarm.errors import ActivationError, NoSpaceError, StoreError
 from edgeswarm.node import InstallSection, Node, SubscribeSection
@@ -349,6 +350,21 @@ async def test_a_damaged_state_is_no_reason_to_stop(tmp_path: Path, autojump_clo
     async with following(world, target, store=store) as (_, follower, _origin):
         await until(lambda: phase(follower) == "confirmed")
         assert follower.version == "2"
+
+
+async def test_a_release_that_cannot_be_confirmed_now_can_be_rolled_back(
+    tmp_path: Path, autojump_clock: CLOCK, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def confirm(_self: SlotInstaller) -> None:
+        raise NoSpaceError("the disk is full")
+
+    monkeypatch.setattr(SlotInstaller, "confirm", confirm)
+    world, target = World(), tmp_path / "app"
+    world.publish("1", V1)
+    async with following(world, target) as (node, follower, _):
+        await install_two(world, follower)
+        assert (await control_verbs(node, [follower])["rollback"]({}))["version"] == "1"
+        assert "the disk is full" in follower.status()["error"]
 
 
 # What is shown.
