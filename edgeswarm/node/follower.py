@@ -147,7 +147,7 @@ class Follower(Following):
         except (
             ActivationError,
             StoreError,
-        ) as error:  # it is repeated after a restart, and must not keep anything else from running
+        ) as error:  # it is repeated after a restart, and stops nothing else
             self.last_error = str(error)
             _log.warning("%s: %s cannot be confirmed now: %s", self.name, offer.version, error)
         else:

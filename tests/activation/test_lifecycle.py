@@ -309,14 +309,14 @@ BACK = RollBackRequested("I say so")
 def test_the_operator_may_roll_back_at_any_time(events: tuple[Event, ...], config: LifecycleConfig, first: list[Effect]) -> None:
     machine = started(*events, config=config)
     assert tell(machine, BACK) == [*first, RollBack(A, "I say so")]
-    newest = machine.state.offer
+    newest = offer(B, 2) if NEWER in events else offer(A, 1)
+    assert (machine.state.offer, machine.state.waiting) == (newest, None)
     for late in (Staged(B), StageFailed(B, "late"), Activated(B), CheckPassed(A, 1), Woke()):
         assert machine.handle(late, 1e9) == []
     assert tell(machine, RolledBack(OLD)) == []
     assert (machine.state.phase, machine.state.active, machine.state.reason) == (Phase.ROLLED_BACK, OLD, "I say so")
     # Neither what was left nor what was in work is taken up before the channel moves, also after a restart.
     machine = Lifecycle(config, decode_state(encode_state(machine.state)))
-    assert newest is not None
     assert tell(machine, Restarted(OLD), Offered(offer(A, newest.sequence)), Offered(offer(B, newest.sequence))) == []
     assert tell(machine, Offered(offer(B, 3))) == [Fetch(offer(B, 3))]
 
@@ -355,11 +355,19 @@ def test_a_roll_back_waits_for_a_switch(answer: Event, left: bytes) -> None:
     assert tell(machine, NEWER) == []
 
 
+def test_an_offer_that_comes_while_a_roll_back_waits_for_a_switch_is_taken() -> None:
+    machine = started(*CONFIRMED, NEWER, Staged(B), BACK)
+    assert tell(machine, Offered(offer(A, 3))) == []
+    assert tell(machine, ActivateFailed(B, "stopped")) == [RollBack(A, "I say so")]
+    assert tell(machine, RolledBack(OLD)) == [Fetch(offer(A, 3))]
+
+
 def test_a_roll_back_that_is_asked_for_again_is_tried_at_once() -> None:
     machine = started(*CONFIRMED, BACK)
     assert tell(machine, BACK) == []
-    tell(machine, RollBackFailed("busy"))
+    tell(machine, RollBackFailed("busy"), NEWER)
     assert tell(machine, BACK) == [RollBack(A, "I say so")]
+    assert tell(machine, RolledBack(OLD)) == [], "what came before the operator asked again is declined too"
 
 
 @pytest.mark.parametrize("events", [(), (Offered(offer()),), ROLLED_BACK, FAILED, ROLLING_BACK], ids=len)

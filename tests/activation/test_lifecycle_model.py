@@ -45,7 +45,7 @@ from edgeswarm.activation.lifecycle import (
     encode_state,
 )
 
-OLD = bytes(32 * [100])
+OLDER, OLD = bytes(32 * [98]), bytes(32 * [100])
 CONFIG = LifecycleConfig(check_seconds=10, check_attempts=3, retry_seconds=60, retry_max_seconds=200)
 OPERATOR = "asked for by the operator"
 SWITCHING = Activate | RollBack
@@ -60,7 +60,7 @@ class Target:
     """An installer in memory; it keeps two previous releases."""
 
     active: bytes = OLD
-    history: list[bytes] = field(default_factory=list)
+    history: list[bytes] = field(default_factory=lambda: [OLDER])
     staged: bytes = b""
 
     def activate(self) -> None:
@@ -89,6 +89,7 @@ class Device(RuleBasedStateMachine):
         self.left: dict[bytes, int] = {}
         self.declined = 0
         self.asked = False
+        self.backs = 0
         self.checks: Counter[Offer] = Counter()
         self.start()
 
@@ -109,6 +110,7 @@ class Device(RuleBasedStateMachine):
             elif not isinstance(effect, StopActivate):  # the luck of `end_activate` says if that came in time
                 self.todo.append(effect)
         if self.asked and self.is_answered():
+            assert self.backs or self.machine.retry_at is not None or self.machine.state.phase is Phase.FAILED
             self.asked = False
 
     def is_answered(self) -> bool:
@@ -122,6 +124,12 @@ class Device(RuleBasedStateMachine):
         self.start()
 
     # effects
+
+    @precondition(lambda self: self.todo)
+    @rule()
+    def perform_all(self) -> None:
+        while self.todo:
+            self.perform()
 
     @precondition(lambda self: self.todo)
     @rule()
@@ -208,9 +216,15 @@ class Device(RuleBasedStateMachine):
             self.hear(RollBackFailed("busy"))
             return
         self.target.roll_back(job.manifest)
+        self.backs += 1
         self.hear(RolledBack(self.target.active))
 
     # the world
+
+    @rule(steps=st.integers(1, 12))
+    def all_goes_well(self, steps: int) -> None:
+        for _ in range(steps):
+            self.calm_step()
 
     @rule(number=st.integers(1, 6))
     def publish(self, number: int) -> None:
@@ -227,7 +241,7 @@ class Device(RuleBasedStateMachine):
     @precondition(lambda self: self.target.history and not self.asked)
     @rule()
     def ask_to_roll_back(self) -> None:
-        self.asked = True
+        self.asked, self.backs = True, 0
         self.hear(RollBackRequested(OPERATOR))
         assert self.asked, "answered before anything was done"
 

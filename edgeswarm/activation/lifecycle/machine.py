@@ -44,7 +44,7 @@ _REASON_MAX_CHARS = 500
 
 
 class Lifecycle:
-    """The machine of one subscription; see the theory of operation in this package.
+    """The machine of one subscription.
 
     Args:
         config: What the owner decides.
@@ -55,7 +55,7 @@ class Lifecycle:
         self._config = config
         self._state = state or LifecycleState()
         self._deadline: float | None = None
-        self._asked: str | None = None
+        self._asked: tuple[str, Offer] | None = None  # why, and the newest that the channel had said then
 
     @property
     def state(self) -> LifecycleState:
@@ -244,24 +244,33 @@ class Lifecycle:
         changes |= {"offer": offer, "active": manifest, "bad": bad, "reason": reason, "failures": 0, "retry": False}
         return [self._move(Phase.ROLLING_BACK, **changes), RollBack(manifest, reason)]
 
+    def _ask(self, reason: str) -> None:
+        newest = self._state.waiting or self._state.offer or Offer("", "", self._state.active, 0)
+        self._asked = reason, newest
+
     def _on_roll_back_requested(self, event: RollBackRequested, now: float) -> list[Effect]:
-        self._asked = event.reason
+        self._ask(event.reason)
         cancel: list[Effect] = [CancelFetch(self._offer)] if self._state.phase is Phase.FETCHING else []
         save, *back = self._go_back(self._state.active)
         return [save, *cancel, *back]
 
     def _on_roll_back_requested_activating(self, event: RollBackRequested, now: float) -> list[Effect]:
-        self._asked = event.reason
+        self._ask(event.reason)
         return [StopActivate(self._offer)]
 
     def _on_roll_back_requested_again(self, event: RollBackRequested, now: float) -> list[Effect]:
-        return self._try_again() if self._deadline is not None else []
+        begun = self._deadline is None
+        self._ask(event.reason)
+        save, *back = self._go_back(self._state.active)
+        return [save] if begun else [save, *back]
 
     def _go_back(self, manifest: Digest) -> list[Effect]:
-        """Leave a release because an operator asked for it, and decline all that the channel has said so far."""
-        reason, self._asked = self._asked or "", None
-        newest = self._state.waiting or self._state.offer or Offer("", "", manifest, 0)
-        return self._leave(manifest, reason, offer=newest, waiting=None)
+        """Leave a release because an operator asked for it, and decline all that the channel had said until then."""
+        assert self._asked is not None  # noqa: S101  # by the callers
+        (reason, newest), self._asked = self._asked, None
+        waiting = self._state.waiting
+        is_newer = waiting is not None and waiting.sequence > newest.sequence
+        return self._leave(manifest, reason, offer=newest, waiting=waiting if is_newer else None)
 
     def _try_again(self) -> list[Effect]:
         self._deadline = None
