@@ -138,6 +138,8 @@ class Device(RuleBasedStateMachine):
         match effect:
             case Save(state=state):
                 self.saved = state
+                if state.phase is Phase.ROLLING_BACK and state.reason.startswith(OPERATOR) and state.offer is not None:
+                    self.declined = state.offer.sequence
             case WakeAt(at=at):
                 self.wake = at
             case Confirm(offer=offer):
@@ -151,8 +153,6 @@ class Device(RuleBasedStateMachine):
             assert self.saved.phase is Phase.ROLLING_BACK
             assert self.saved.offer is not None
             self.left[job.manifest] = self.saved.offer.sequence
-            if job.reason == OPERATOR:
-                self.declined = self.saved.offer.sequence
         elif isinstance(job, Check):
             assert (self.saved.phase, self.saved.attempts) == (Phase.CHECKING, job.attempt)
             assert self.target.active == job.offer.manifest

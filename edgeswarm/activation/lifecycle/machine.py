@@ -259,10 +259,9 @@ class Lifecycle:
         return [StopActivate(self._offer)]
 
     def _on_roll_back_requested_again(self, event: RollBackRequested, now: float) -> list[Effect]:
-        begun = self._deadline is None
+        count = 1 if self._deadline is None else 2  # an attempt that runs is not begun again
         self._ask(event.reason)
-        save, *back = self._go_back(self._state.active)
-        return [save] if begun else [save, *back]
+        return self._go_back(self._state.active)[:count]
 
     def _go_back(self, manifest: Digest) -> list[Effect]:
         """Leave a release because an operator asked for it, and decline all that the channel had said until then."""
@@ -314,8 +313,7 @@ class Lifecycle:
 
     def _on_restarted_failed(self, event: Restarted, now: float) -> list[Effect]:
         bad = self._state.bad_release(event.active)
-        if self._holds(event) and bad is not None and bad.sequence >= self._offer.sequence:
-            # A roll back that failed for good, as far as was known: what was in the way may be gone.
+        if self._holds(event) and bad is not None and bad.sequence >= self._offer.sequence:  # what was in the way may be gone
             return [self._move(Phase.ROLLING_BACK, active=event.active, retry=False), RollBack(event.active, bad.reason)]
         if self._state.retry and self._holds(event):
             return self._check(1, now)
