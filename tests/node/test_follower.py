@@ -353,7 +353,7 @@ async def test_a_damaged_state_is_no_reason_to_stop(tmp_path: Path, autojump_clo
 
 
 async def test_a_release_that_cannot_be_confirmed_now_can_be_rolled_back(
-    tmp_path: Path, autojump_clock: CLOCK, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, autojump_clock: CLOCK, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def confirm(_self: SlotInstaller) -> None:
         raise NoSpaceError("the disk is full")
@@ -365,6 +365,7 @@ async def test_a_release_that_cannot_be_confirmed_now_can_be_rolled_back(
         await install_two(world, follower)
         assert (await control_verbs(node, [follower])["rollback"]({}))["version"] == "1"
         assert "the disk is full" in follower.status()["error"]
+    assert not [message for message in caplog.messages if "starts again" in message]
 
 
 # What is shown.
