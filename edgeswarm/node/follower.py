@@ -144,10 +144,7 @@ class Follower(Following):
     async def _confirm(self, offer: life.Offer) -> None:
         try:
             await self._target.confirm()
-        except (
-            ActivationError,
-            StoreError,
-        ) as error:  # it is repeated after a restart, and stops nothing else
+        except (ActivationError, StoreError) as error:  # it is repeated after a restart, and stops nothing else
             self.last_error = str(error)
             _log.warning("%s: %s cannot be confirmed now: %s", self.name, offer.version, error)
         else:
