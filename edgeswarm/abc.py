@@ -319,11 +319,16 @@ class Installer(Protocol):
             manifest: What to install.
             version: For people.
             read: The artifact's stream, verified.
-            progress: Called with the bytes written since the last call.
+            progress: Called with the bytes written since the last call, which may be 0: often enough that what it raises, to stop
+                the work, stops it soon. What was written is kept, and verified by the next call.
         """
 
-    def activate(self) -> Installed:
-        """Switch the target to the staged release; the release it held becomes `previous`."""
+    def activate(self, progress: Callable[[int], None] = lambda _read: None) -> Installed:
+        """Switch the target to the staged release; the release it held becomes `previous`.
+
+        Args:
+            progress: Called with the bytes verified since the last call; what it raises stops the work with nothing switched.
+        """
 
     def confirm(self) -> None:
         """Declare the active release good: it will not be rolled back by itself."""

@@ -109,7 +109,7 @@ class FileInstaller(SlotInstaller):
         return self._files.exists(self._target)
 
     def _holds(self, ref: SlotRef) -> bool:
-        if not self._files.exists(self._target) or is_symlink(self._files, self._target):
+        if not self._files.exists(self._target) or is_symlink(self._files, self._target) or is_directory(self._files, self._target):
             return False
         return self._same(self._target, self._path(ref))
 

@@ -86,7 +86,7 @@ def run_health_check(
     context: HealthContext,
     *,
     timeout_seconds: float,
-    stopped: Callable[[], bool] = lambda: False,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> HealthResult:
     """Run the command to its end, or to the end of its time.
 
@@ -97,7 +97,8 @@ def run_health_check(
         command: Program and arguments.
         context: What it is told.
         timeout_seconds: When to give up.
-        stopped: Asked 20 times a second; True ends the check as a failed one, e.g. when the node shuts down.
+        check_stop: Called 20 times a second; what it raises, e.g. when the node shuts down, ends the check, which is then neither
+            passed nor failed: the command is killed and the error goes on.
 
     Raises:
         ConfigError: The command is empty or contains NUL.
@@ -112,18 +113,18 @@ def run_health_check(
         )  # fmt: skip
     except OSError as error:
         return HealthResult(False, None, False, time.monotonic() - begin, str(error))
-    ended, output = _attend(process, begin + timeout_seconds, stopped)
+    ended, output = _attend(process, begin + timeout_seconds, check_stop)
     code = process.returncode if ended else None
     return HealthResult(code == 0, code, not ended, time.monotonic() - begin, output.decode(errors="replace"))
 
 
-def _attend(process: subprocess.Popen[bytes], deadline: float, stopped: Callable[[], bool]) -> tuple[bool, bytes]:
+def _attend(process: subprocess.Popen[bytes], deadline: float, check_stop: Callable[[], None]) -> tuple[bool, bytes]:
     """Collect output until the process ends; kill its group when it does not. Return whether it ended, and the output's tail."""
     pipe = process.stdout
     assert pipe is not None, "it was opened with PIPE"  # noqa: S101  # tells mypy what Popen promised
     tail = bytearray()
     try:
-        ended = _wait(process, pipe, tail, deadline, stopped)
+        ended = _wait(process, pipe, tail, deadline, check_stop)
         return ended, bytes(tail)
     finally:
         if process.returncode is None:
@@ -131,14 +132,17 @@ def _attend(process: subprocess.Popen[bytes], deadline: float, stopped: Callable
         pipe.close()
 
 
-def _wait(process: subprocess.Popen[bytes], pipe: IO[bytes], tail: bytearray, deadline: float, stopped: Callable[[], bool]) -> bool:
+def _wait(
+    process: subprocess.Popen[bytes], pipe: IO[bytes], tail: bytearray, deadline: float, check_stop: Callable[[], None]
+) -> bool:
     os.set_blocking(pipe.fileno(), False)
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         while process.poll() is None:
             left = deadline - time.monotonic()
-            if left <= 0 or stopped():
+            if left <= 0:
                 return False
+            check_stop()
             if not selector.get_map():
                 time.sleep(min(left, _POLL_SECONDS))
             elif selector.select(min(left, _POLL_SECONDS)) and not _collect(pipe, tail):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -37,6 +38,7 @@ RESERVE_NAME = "reserve"
 # Four blocks of ext4 or xfs: a state file and its directory row need two. Not zeros, which some file systems do not store.
 _RESERVE = b"kept for saving the state on a full disk\n" * 400
 
+_SLOT_NAMES = re.compile("([0-9a-f]{64}|original.*)([.]slot)?")
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 logger = logging.getLogger(__name__)
@@ -196,16 +198,29 @@ class SlotInstaller(ABC):
                     self._save(replace(state, staged=None))
                 return self._installed_of(active)
             self._make_folder()
-            whole = self._is_whole(state, ref)
+            whole = self._is_whole(state, ref, progress)
             state = replace(state, staged=ref if whole else None)
             self._save(state)
-            self._prune(state, building=ref.slot)
             if whole:
                 progress(manifest.root.size)
             else:
-                self._build(manifest, ref.slot, read, progress)
+                self._build_in_time(state, manifest, ref, read, progress)
                 self._save(replace(state, staged=ref))
+            self._prune(state, building=ref.slot)
             return self._installed_of(ref)
+
+    def _build_in_time(
+        self, state: TargetState, manifest: Manifest, ref: SlotRef, read: ReadStream, progress: Callable[[int], None]
+    ) -> None:
+        """Build a slot while the ones that nobody needs are still there: `read` may read from them. Only want of room ends that."""
+        self._prune(state, building=ref.slot, slots=False)
+        try:
+            self._build(manifest, ref.slot, read, progress)
+        except (NoSpaceError, OSError) as error:
+            is_full = isinstance(error, NoSpaceError) or error.errno in _FULL
+            if not is_full or not self._prune(state, building=ref.slot):
+                raise
+            self._build(manifest, ref.slot, read, progress)
 
     def _make_folder(self) -> None:
         if not is_directory(self._files, self._folder):
@@ -215,17 +230,17 @@ class SlotInstaller(ABC):
         if not self._files.exists(f"{self._folder}/{RESERVE_NAME}"):
             save_file(self._files, self._folder, RESERVE_NAME, _RESERVE)
 
-    def _is_whole(self, state: TargetState, ref: SlotRef) -> bool:
+    def _is_whole(self, state: TargetState, ref: SlotRef, progress: Callable[[int], None]) -> bool:
         """Tell if a slot can be taken as it is. One that was active may have been edited: it is read."""
         if not is_directory(self._files, f"{self._folder}/{ref.slot}"):
             return False
         if state.staged is not None and state.staged.slot == ref.slot:
             return True
-        return self._is_intact(ref.slot)
+        return self._is_intact(ref.slot, lambda _read: progress(0))
 
-    def _is_intact(self, slot: str) -> bool:
+    def _is_intact(self, slot: str, progress: Callable[[int], None]) -> bool:
         record = self._record(slot)
-        return record is not None and intact(record, f"{self._folder}/{slot}")
+        return record is not None and intact(record, f"{self._folder}/{slot}", progress)
 
     def _record(self, slot: str) -> SlotRecord | None:
         try:
@@ -254,19 +269,26 @@ class SlotInstaller(ABC):
         self._files.sync_directory(self._folder)
         remove(self._files, f"{path}.old")
 
-    def _prune(self, state: TargetState, *, building: str = "") -> None:
-        """Remove what no slot of `state` needs. Whatever can't be removed now is tried again with the next release."""
+    def _prune(self, state: TargetState, *, building: str = "", slots: bool = True) -> bool:
+        """Remove what no slot of `state` needs, slots only with `slots`; return whether there was anything.
+
+        Whatever can't be removed now is tried again with the next release.
+        """
         needed = {STATE_NAME, RESERVE_NAME, f"{building}.part"}
         for slot in state.slots() | ({building} if building else set()):
             needed |= {slot, f"{slot}.slot"}
-        for name in self._files.listdir(self._folder):
-            path = f"{self._folder}/{name}"
-            if name in needed or self._is_kept_original(name):
-                continue
-            try:
-                remove(self._files, path)
-            except OSError as error:
-                logger.warning("cannot remove %s, it takes space until that works: %s", path, error)
+        names = [name for name in self._files.listdir(self._folder) if name not in needed and not self._is_kept_original(name)]
+        chosen = [name for name in names if slots or not _SLOT_NAMES.fullmatch(name)]
+        return any([self._remove(name) for name in chosen])  # all of them
+
+    def _remove(self, name: str) -> bool:
+        path = f"{self._folder}/{name}"
+        try:
+            remove(self._files, path)
+        except OSError as error:
+            logger.warning("cannot remove %s, it takes space until that works: %s", path, error)
+            return False
+        return True
 
     def _is_kept_original(self, name: str) -> bool:
         is_original = name.startswith(ORIGINAL) and is_directory(self._files, f"{self._folder}/{name}")
@@ -274,7 +296,7 @@ class SlotInstaller(ABC):
 
     # activate, confirm, roll back
 
-    def activate(self) -> Installed:
+    def activate(self, progress: Callable[[int], None] = lambda _read: None) -> Installed:
         """Verify the staged release and switch the target to it; see `abc.Installer`.
 
         Raises:
@@ -286,7 +308,7 @@ class SlotInstaller(ABC):
         if staged is None:
             raise ActivationError(f"{self._target}: no release is staged; stage one first")
         with self._mapped("activate a release in"):
-            if not self._is_intact(staged.slot):
+            if not self._is_intact(staged.slot, progress):
                 self._save(replace(state, staged=None))
                 raise ActivationError(f"{self._target}: staged release {staged.version} no longer verifies; stage it again")
             held = state.active or self._adopt()

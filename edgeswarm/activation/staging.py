@@ -94,13 +94,22 @@ def _make_removable(files: FileOps, path: str) -> None:
             continue
 
 
-def intact(record: SlotRecord, root: str) -> bool:
+def intact(record: SlotRecord, root: str, progress: Callable[[int], None]) -> bool:
     """Tell if every byte of the release in the folder `root` is what its record says; reads them all.
 
     Files that are there in addition are not looked at.
+
+    Args:
+        record: What should be there.
+        root: Where.
+        progress: Called with the bytes of each chunk before it is read.
     """
     reader = _reader(record.layout, root)
-    return all(_present(reader, chunk) for chunk in record.chunks())
+    for chunk in record.chunks():
+        progress(chunk.size)
+        if not _present(reader, chunk):
+            return False
+    return True
 
 
 def _reader(layout: Layout, root: str) -> ReadStream:
@@ -136,14 +145,15 @@ class Staging:
         Args:
             manifest: Whose chunks belong into it.
             read: The artifact's stream; every chunk is checked before it is written.
-            progress: Called with bytes that were written, or found whole; they add up to the size of the artifact.
+            progress: Called with bytes that were written, or found whole; they add up to the size of the artifact. Called with 0
+                for each chunk that is read back of what was there before. What it raises stops the work; what was good stays.
 
         Raises:
             ContentError: `read` gave wrong bytes; what was good stays.
             NoSpaceError: There is not enough room; nothing was written.
             OSError: As the system gives it; the part is not to be used any more if it is not an error of opening.
         """
-        have = self._find_whole(manifest)
+        have = self._find_whole(manifest, progress)
         self._check_room(manifest, have)
         self._make_directories()
         self._write_files(manifest, have, read, progress)
@@ -153,13 +163,15 @@ class Staging:
     def _path(self, relative: str) -> str:
         return f"{self._part}/{relative}" if relative else self._part
 
-    def _find_whole(self, manifest: Manifest) -> bytearray:
+    def _find_whole(self, manifest: Manifest, progress: Callable[[int], None]) -> bytearray:
         """Return which chunks the part holds already: one byte per chunk, 1 = whole."""
         have = bytearray(len(manifest))
         if self._files.exists(self._part):
             self._clean()
             reader = _reader(self._layout, self._part)
-            have[:] = bytes(_present(reader, manifest.chunk(index)) for index in range(len(manifest)))
+            for index in range(len(manifest)):
+                progress(0)
+                have[index] = _present(reader, manifest.chunk(index))
         return have
 
     def _clean(self) -> None:

@@ -78,6 +78,13 @@ VERBS = (
     ),
     Verb("status", "status:status", NODE, "Show what a running node does.", "edgeswarm status --config device/edgeswarm.toml"),
     Verb(
+        "activate",
+        "activate:activate",
+        NODE,
+        "Switch to the staged release.",
+        "edgeswarm activate --config device/edgeswarm.toml",
+    ),
+    Verb(
         "rollback",
         "rollback:rollback",
         NODE,

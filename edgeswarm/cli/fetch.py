@@ -85,7 +85,7 @@ async def _bring(node: Node, product: str, channel: str, version: str, out: Path
         tell(f"{product} {release.version}", moment.done, moment.size)
     progress: Progress = await running.wait()
     if out is not None and running.manifest is not None:
-        from ..node.follower import write_out
+        from ..node.target import write_out
 
         await write_out(node, running.manifest, release.version, out)
     return {"product": product, "version": release.version, "manifest": release.manifest.hex(), **progress.as_dict()}

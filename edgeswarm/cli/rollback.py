@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ActivationError, ConfigError, FetchError
+from ..errors import ConfigError, FetchError
 from .node_options import CONFIG_FILE, ConfigFile, read_config
 from .options import Json
 from .show import show
@@ -31,7 +31,9 @@ def rollback(
     loaded = read_config(config)
     try:
         answer = ask_node(loaded.node.state, "rollback", product=product, channel=channel)
-    except FetchError:
+    except FetchError as error:
+        if error.temporary:  # it ran, and ended before it answered: it may have rolled back already
+            raise
         answer = _roll_back_here(loaded, product, channel)
     show(answer, as_json=as_json, title=f"{answer['product']} is back at {answer['version']}")
 
@@ -39,7 +41,7 @@ def rollback(
 def _roll_back_here(config: NodeConfig, product: str, channel: str) -> dict[str, Any]:
     """Roll back while no node runs: the store's lock keeps one from starting meanwhile."""
     from ..node.config import find_subscription
-    from ..node.follower import roll_back_offline
+    from ..node.offline import roll_back_offline
     from ..store import Store
 
     section = find_subscription(config.subscribe, product, channel)
@@ -50,6 +52,4 @@ def _roll_back_here(config: NodeConfig, product: str, channel: str) -> dict[str,
         installed = roll_back_offline(store, section)
     finally:
         store.close()
-    if installed is None:
-        raise ActivationError(f"{section.product}: there is no previous release to go back to")
     return {"product": section.product, "channel": section.channel, "version": installed.version, "phase": "rolled_back"}

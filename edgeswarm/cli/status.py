@@ -63,15 +63,22 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("uplink", f"{state}; {human_bytes(uplink['bytes_read'])} read"))
     held = human_bytes(store["chunk_bytes"] + store["linked_bytes"])
     rows.append(("store", f"{held} held, {human_bytes(store['segment_bytes'])} of it on disk beside what is installed"))
-    for one in found["subscriptions"]:
-        wanted = f", wants {one['wanted']}" if one["wanted"] not in {"", one["version"]} else ""
-        trouble = f": {one['reason'] or one['error']}" if one["reason"] or one["error"] else ""
-        rows.append((f"{one['product']}@{one['channel']}", f"{one['version'] or 'nothing yet'}, {one['phase']}{wanted}{trouble}"))
+    rows += [(f"{one['product']}@{one['channel']}", _subscription_text(one)) for one in found["subscriptions"]]
     rows += [(f"fetching {one['product']}", _fetch_text(one)) for one in found["fetches"]]
     rows += [(f"peer {one['node']}", _peer_text(one)) for one in found["peers"]]
     rows += [("shut out", reason) for reason in found["banned"]]
     rows += [("refused", reason) for reason in found["refused"]]
     return rows
+
+
+def _subscription_text(one: dict[str, Any]) -> str:
+    wanted = f", wants {one['wanted']}" if one["wanted"] not in {"", one["version"]} else ""
+    job = one["job"]
+    doing = f", {job['doing']}: {human_bytes(job['done'])} of {human_bytes(job['size'])}" if job is not None else ""
+    trouble = f": {one['reason'] or one['error']}" if one["reason"] or one["error"] else ""
+    again = f"; tried again in {one['retry_seconds']:.0f} s" if one["retry_seconds"] is not None else ""
+    channel = f"; nothing newer for this node: {one['channel_error']}" if one["channel_error"] else ""
+    return f"{one['version'] or 'nothing yet'}, {one['phase']}{wanted}{doing}{trouble}{again}{channel}"
 
 
 def _metadata_text(metadata: dict[str, Any]) -> str:

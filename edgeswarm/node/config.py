@@ -121,6 +121,10 @@ class InstallSection:
         health: Command that must succeed after activation; empty: a release counts as good once it is active.
         health_timeout: Seconds that the command may take.
         health_attempts: How often the check is begun when the node restarts in the middle of it, before the release is rolled back.
+        automatic: Activate a release as soon as it is staged; no: wait for `edgeswarm activate`.
+        keep: Previous releases that stay on disk, to go back to.
+        retry_seconds: Pause before what failed (staging, switching, rolling back) is tried again; doubles with each failure.
+        retry_max_seconds: Longest such pause.
         mode: Permission bits of the file, or of the root of the directory; 0: 0o644 for a file, 0o755 for a directory.
     """
 
@@ -129,6 +133,10 @@ class InstallSection:
     health: tuple[str, ...] = ()
     health_timeout: float = 60.0
     health_attempts: int = 3
+    automatic: bool = True
+    keep: int = 1
+    retry_seconds: float = 60.0
+    retry_max_seconds: float = 3600.0
     mode: int = 0
 
     def __post_init__(self) -> None:
@@ -136,6 +144,13 @@ class InstallSection:
             raise ConfigError(f"install.kind: wanted 'file' or 'directory', got {self.kind!r}")
         if not 0 < self.health_timeout <= 86400 or not 1 <= self.health_attempts <= 100:
             raise ConfigError("install.health_timeout: wanted up to 86400 seconds; install.health_attempts: 1 to 100")
+        if not 1 <= self.keep <= 100:
+            raise ConfigError(f"install.keep: wanted 1 to 100 previous releases, got {self.keep}")
+        if not 0.05 <= self.retry_seconds <= self.retry_max_seconds <= 30 * 86400:
+            raise ConfigError(
+                "install.retry_seconds, install.retry_max_seconds: wanted 0.05 to 2592000, the second not below the first, "
+                f"got {self.retry_seconds:g} and {self.retry_max_seconds:g}"
+            )
         if not 0 <= self.mode <= 0o777:
             raise ConfigError(f"install.mode: wanted 0 to 0o777, got {self.mode:#o}")
 

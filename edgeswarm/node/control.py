@@ -1,4 +1,4 @@
-"""The control socket: how `edgeswarm status` and `edgeswarm rollback` talk to a running node. JSON lines, for its owner only."""
+"""The control socket: how `edgeswarm status`, `activate` and `rollback` talk to a running node. JSON lines, for its owner only."""
 
 from __future__ import annotations
 
@@ -116,6 +116,8 @@ async def ask(state: Path, verb: str, **arguments: Any) -> dict[str, Any]:
             line = await _read_line(stream)
     except trio.BrokenResourceError as error:
         raise FetchError(f"the node with state folder {state} ended before it answered") from error
+    if not line:
+        raise FetchError(f"the node with state folder {state} ended before it answered")
     try:
         answer = json.loads(line)
     except ValueError as error:

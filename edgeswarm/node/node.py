@@ -294,6 +294,9 @@ class Subscription:
 
     Waits through everything that may pass by itself: no metadata yet, a channel or variant not published yet. A release that
     is replaced before the caller comes back for the next is left out.
+
+    Attributes:
+        trouble: Why there is nothing to return now, for people; empty: there was.
     """
 
     def __init__(self, node: Node, product: str, channel: str) -> None:
@@ -301,6 +304,7 @@ class Subscription:
         self._product = product
         self._channel = channel
         self._last: tuple[Channel, Release] | None = None
+        self.trouble = ""
 
     def __aiter__(self) -> Subscription:
         return self
@@ -312,8 +316,10 @@ class Subscription:
             try:
                 release, channel = await self._node.find(self._product, channel=self._channel)
             except TrustError as error:
+                self.trouble = str(error)
                 _log.info("channel %s/%s: %s", self._product, self._channel, error)
             else:
+                self.trouble = ""
                 if channel is not None and (channel, release) != self._last:
                     self._last = (channel, release)
                     return self._last

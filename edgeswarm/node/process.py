@@ -5,20 +5,25 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import trio
 
-from ..errors import ActivationError, EdgeswarmError, LocalProtocolError
-from .config import NodeConfig, find_subscription
+from ..errors import ActivationError
+from .config import NodeConfig, SubscribeSection, find_subscription
 from .control import Verb, serve_control
 from .follower import Follower
+from .following import Following
 from .node import Node
 from .opening import NodeParts, open_node
+from .seeder import Seeder
 from .tasks import plain_nursery
 
 _log = logging.getLogger("edgeswarm.process")
+# Below the minute that a question may take on the control socket, so that there is an answer.
+_PATIENCE_SECONDS = 50.0
 
 
 async def run_process(
@@ -35,7 +40,7 @@ async def run_process(
     """
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with open_node(config, parts) as node, plain_nursery() as nursery:
-            followers = [Follower(node, section) for section in config.subscribe]
+            followers = [open_follower(node, section) for section in config.subscribe]
             await nursery.start(serve_control, config.node.state, control_verbs(node, followers))
             for follower in followers:
                 nursery.start_soon(follower.run)
@@ -47,7 +52,12 @@ async def run_process(
             nursery.cancel_scope.cancel()
 
 
-def control_verbs(node: Node, followers: list[Follower]) -> dict[str, Verb]:
+def open_follower(node: Node, section: SubscribeSection) -> Following:
+    """Return what follows a subscription: it installs if there is a target."""
+    return Seeder(node, section) if section.install is None else Follower(node, section)
+
+
+def control_verbs(node: Node, followers: Sequence[Following]) -> dict[str, Verb]:
     """Return what can be asked over the control socket."""
 
     async def status(_question: dict[str, Any]) -> dict[str, Any]:
@@ -57,28 +67,34 @@ def control_verbs(node: Node, followers: list[Follower]) -> dict[str, Verb]:
         return {"changed": await node.news.check_now(), "version": node.metadata.version}
 
     async def rollback(question: dict[str, Any]) -> dict[str, Any]:
-        follower = find_follower(followers, str(question.get("product", "")), str(question.get("channel", "")))
-        try:
-            await follower.roll_back("asked for by the operator")
-        except LocalProtocolError as error:
-            raise EdgeswarmError(str(error)) from error
-        await follower.settled.wait()
-        status = follower.status()
-        if status["phase"] != "rolled_back":
-            raise ActivationError(f"{follower.subscribe.product} was not rolled back: {status['reason'] or status['error']}")
-        return status
+        follower = find_follower(followers, question)
+        return await _patiently(follower, partial(follower.roll_back, "asked for by the operator"))
 
-    return {"status": status, "check": check, "rollback": rollback}
+    async def activate(question: dict[str, Any]) -> dict[str, Any]:
+        follower = find_follower(followers, question)
+        return await _patiently(follower, follower.activate)
+
+    return {"status": status, "check": check, "rollback": rollback, "activate": activate}
 
 
-def find_follower(followers: list[Follower], product: str, channel: str) -> Follower:
-    """Return the one subscription that is meant; empty names mean any.
+async def _patiently(follower: Follower, ask: Callable[[], Awaitable[None]]) -> dict[str, Any]:
+    with trio.move_on_after(_PATIENCE_SECONDS):
+        await ask()
+        return follower.status()
+    raise ActivationError(
+        f"{follower.name}: not done within {_PATIENCE_SECONDS:g} s; it goes on, and `edgeswarm status` shows what comes of it"
+    )
+
+
+def find_follower(followers: Sequence[Following], question: dict[str, Any]) -> Follower:
+    """Return the one subscription with a target that a question means; without product and channel any.
 
     Raises:
         ConfigError: None or several match.
     """
+    product, channel = (str(question.get(key, "")) for key in ("product", "channel"))
     wanted = find_subscription((follower.subscribe for follower in followers), product, channel)
-    return next(follower for follower in followers if follower.subscribe is wanted)
+    return next(follower for follower in followers if isinstance(follower, Follower) and follower.subscribe is wanted)
 
 
 def _notify_systemd() -> None:

@@ -123,3 +123,19 @@ def test_linking_again_to_what_the_target_is_already(tmp_path: Path) -> None:
     installer.activate()
     assert target.read_bytes() == OLD.stream
     assert not (tmp_path / ".tool.edgeswarm/switch").exists()
+
+
+def test_a_directory_in_the_way_of_a_roll_back_stops_nothing_but_that(tmp_path: Path) -> None:
+    target = tmp_path / "tool"
+    installer = FileInstaller(str(target))
+    for artifact in (OLD, NEW):
+        install(installer, artifact)
+    target.unlink()
+    target.mkdir()
+    for _ in range(2):
+        with pytest.raises(ActivationError, match="is a directory"):
+            installer.rollback()
+        assert installer.previous().manifest == OLD.manifest.digest
+    target.rmdir()
+    assert installer.rollback().manifest == OLD.manifest.digest
+    assert target.read_bytes() == OLD.stream

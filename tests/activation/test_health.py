@@ -106,9 +106,18 @@ def test_a_program_that_is_missing_is_a_failed_check(tmp_path: Path) -> None:
     assert "No such file" in result.reason
 
 
-def test_it_can_be_stopped() -> None:
-    result = run_health_check(["/bin/sleep", "1000"], CONTEXT, timeout_seconds=1000, stopped=lambda: True)
-    assert not result.passed
+def test_it_can_be_stopped_and_is_killed_then(tmp_path: Path) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def check_stop() -> None:
+        if (tmp_path / "child").exists():
+            raise StoppedError
+
+    script = f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/child; sleep 1000"
+    with pytest.raises(StoppedError):
+        run_health_check(["/bin/sh", "-c", script], CONTEXT, timeout_seconds=1000, check_stop=check_stop)
+    _wait_until_gone(int((tmp_path / "child").read_text()))
 
 
 @pytest.mark.parametrize("command", [[], ["a\0b"]])

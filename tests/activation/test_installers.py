@@ -395,3 +395,63 @@ def test_images_are_files(tmp_path: Path) -> None:
     installer = FileInstaller(str(tmp_path / "disk.img"))
     install(installer, artifact, "1.0")
     assert (tmp_path / "disk.img").read_bytes() == artifact.stream
+
+
+def test_what_nobody_needs_stays_until_the_next_release_is_built(kind: Kind, target: str) -> None:
+    """The next release may be read from it: a fix of what was rolled back is mostly what was rolled back."""
+    installer = kind.make(target)
+    old, bad, fix = (kind.artifact(n) for n in (1, 2, 3))
+    for artifact in (old, bad):
+        install(installer, artifact, "x")
+    installer.rollback()
+    slot = slot_folder(installer) / bad.manifest.digest.hex()
+
+    def read(offset: int, length: int) -> bytes:
+        assert slot.exists()
+        return fix.read(offset, length)
+
+    installer.stage(fix.manifest, "x", read, ignore)
+    assert fix.reads
+    assert not slot.exists()
+
+
+def test_what_nobody_needs_makes_room_for_the_next_release(kind: Kind, target: str) -> None:
+    class SmallFiles(OsFiles):
+        __slots__ = ()
+
+        def free_bytes(self, path: str) -> int:
+            return 0 if slot.exists() else super().free_bytes(path)
+
+    installer = kind.make(target)
+    old, bad, fix = (kind.artifact(n) for n in (1, 2, 3))
+    slot = slot_folder(installer) / bad.manifest.digest.hex()
+    for artifact in (old, bad):
+        install(installer, artifact, "x")
+    installer.rollback()
+    install(kind.make(target, files=SmallFiles()), fix, "x")
+    assert installer.active().manifest == fix.manifest.digest
+
+
+def test_what_the_progress_raises_stops_a_stage_and_an_activation(kind: Kind, target: str) -> None:
+    class StoppedError(Exception):
+        pass
+
+    counts: list[int] = []
+
+    def stop(count: int) -> None:
+        counts.append(count)
+        raise StoppedError
+
+    installer = kind.make(target)
+    artifact = kind.artifact(1)
+    for _ in range(2):  # also while it looks at what the first try left
+        with pytest.raises(StoppedError):
+            installer.stage(artifact.manifest, "1.0", artifact.read, stop)
+    assert counts == [artifact.manifest.chunk(0).size, 0]
+    stage(installer, artifact, "1.0")
+    with pytest.raises(StoppedError):
+        installer.activate(stop)
+    assert not os.path.lexists(target)
+    counts.clear()
+    installer.activate(counts.append)
+    assert sum(counts) == artifact.manifest.root.size

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
-from random import Random
 from typing import Any
 
 import pytest
@@ -19,6 +17,7 @@ from edgeswarm.activation.lifecycle import (
     Check,
     CheckFailed,
     CheckPassed,
+    CheckStarted,
     Confirm,
     Effect,
     Event,
@@ -37,6 +36,7 @@ from edgeswarm.activation.lifecycle import (
     Save,
     Staged,
     StageFailed,
+    StopActivate,
     WakeAt,
     Woke,
     decode_state,
@@ -83,7 +83,8 @@ def test_the_good_way() -> None:
     assert tell(machine, Restarted(OLD)) == []
     assert tell(machine, Offered(offer())) == [Fetch(offer())]
     assert tell(machine, Staged(A)) == [Activate(offer())]
-    assert tell(machine, Activated(A), now=5) == [Check(offer(), 1, 10), WakeAt(15)]
+    assert tell(machine, Activated(A)) == [Check(offer(), 1, 10)]
+    assert tell(machine, CheckStarted(A, 1), now=5) == [WakeAt(15)]
     assert tell(machine, CheckPassed(A, 1)) == [Confirm(offer())]
     assert machine.state.phase is Phase.CONFIRMED
     assert machine.state.active == A
@@ -98,7 +99,7 @@ def test_manual_activation_waits_for_the_operator() -> None:
 
 def test_a_failed_check_rolls_back_by_itself() -> None:
     machine = started(*CHECKING)
-    assert tell(machine, CheckFailed(A, 1, "sick")) == [RollBack(offer(), "sick")]
+    assert tell(machine, CheckFailed(A, 1, "sick")) == [RollBack(A, "sick")]
     assert tell(machine, RolledBack(OLD)) == []
     assert machine.state.phase is Phase.ROLLED_BACK
     assert machine.state.active == OLD
@@ -106,19 +107,26 @@ def test_a_failed_check_rolls_back_by_itself() -> None:
 
 
 def test_a_check_without_an_answer_rolls_back() -> None:
-    machine = started(*CHECKING[:-1])
-    tell(machine, Activated(A), now=100)
+    machine = started(*CHECKING)
+    tell(machine, CheckStarted(A, 1), now=100)
     assert tell(machine, Woke(), now=109) == [WakeAt(110)]
     (roll_back,) = tell(machine, Woke(), now=110)
     assert isinstance(roll_back, RollBack)
     assert "within 10 s" in roll_back.reason
 
 
+def test_a_check_that_waits_its_turn_is_not_late() -> None:
+    machine = started(*CHECKING)
+    assert tell(machine, Woke(), now=1e9) == []  # of an earlier pause, say
+    assert tell(machine, CheckStarted(B, 1), CheckStarted(A, 2), Woke(), now=1e9) == []
+    assert tell(machine, CheckStarted(A, 1), now=1e9) == [WakeAt(1e9 + 10)]
+
+
 def test_a_restart_in_a_check_runs_it_again_and_then_rolls_back() -> None:
     machine = started(*CHECKING)
     for attempt in (2, 3):
         machine = Lifecycle(AUTOMATIC, machine.state)
-        assert tell(machine, Restarted(A), now=7) == [Check(offer(), attempt, 10), WakeAt(17)]
+        assert tell(machine, Restarted(A), now=7) == [Check(offer(), attempt, 10)]
     machine = Lifecycle(AUTOMATIC, machine.state)
     (roll_back,) = tell(machine, Restarted(A))
     assert isinstance(roll_back, RollBack)
@@ -127,7 +135,7 @@ def test_a_restart_in_a_check_runs_it_again_and_then_rolls_back() -> None:
 
 def test_the_attempt_is_saved_before_the_check_begins() -> None:
     machine = started(*CHECKING[:-1])
-    save, check, _ = machine.handle(Activated(A), 0)
+    save, check = machine.handle(Activated(A), 0)
     assert isinstance(save, Save)
     assert (save.state.phase, save.state.attempts) == (Phase.CHECKING, 1)
     assert isinstance(check, Check)
@@ -205,7 +213,7 @@ def test_going_back_to_what_is_active_needs_no_fetch() -> None:
         (CHECKING[:-1], ActivateFailed(A, "no"), [Fetch(offer(B, 3))]),
         (CHECKING, CheckPassed(A, 1), [Confirm(offer()), Fetch(offer(B, 3))]),
         (ROLLING_BACK, RolledBack(OLD), [Fetch(offer(B, 3))]),
-        (ROLLING_BACK, RollBackFailed("no"), [Fetch(offer(B, 3))]),
+        (ROLLING_BACK, RollBackFailed("no", final=True), [Fetch(offer(B, 3))]),
     ],
     ids=["activating", "checking", "rolling back", "roll back fails"],
 )
@@ -236,30 +244,136 @@ def test_a_final_failure_waits_for_the_channel() -> None:
 
 def test_an_activation_that_failed_after_the_switch_is_rolled_back() -> None:
     machine = started(*CHECKING[:-1])
-    assert tell(machine, ActivateFailed(A, "sync failed", switched=True)) == [RollBack(offer(), "sync failed")]
+    assert tell(machine, ActivateFailed(A, "sync failed", switched=True)) == [RollBack(A, "sync failed")]
 
 
-def test_a_roll_back_that_fails_is_final_and_says_both_reasons() -> None:
+def test_a_roll_back_that_fails_is_tried_again_with_growing_pauses_over_restarts() -> None:
     machine = started(*ROLLING_BACK)
-    assert tell(machine, RollBackFailed("no previous release")) == []
+    for pause in (60, 120):
+        assert tell(machine, RollBackFailed("busy"), now=1000) == [WakeAt(1000 + pause)]
+        assert machine.retry_at == 1000 + pause
+        assert machine.state.phase is Phase.ROLLING_BACK
+        assert machine.state.active == A
+        assert machine.state.reason == "sick; then rolling back failed: busy"
+        assert tell(machine, Woke(), now=999 + pause) == [WakeAt(1000 + pause)]
+        assert tell(machine, Woke(), now=1000 + pause) == [RollBack(A, "sick")]
+        assert machine.retry_at is None
+        assert tell(machine, Woke(), now=1e9) == []
+    machine = Lifecycle(AUTOMATIC, decode_state(encode_state(machine.state)))
+    assert tell(machine, Restarted(A)) == [RollBack(A, "sick")]
+    assert tell(machine, RollBackFailed("busy"), now=0) == [WakeAt(200)]
+    tell(machine, Woke(), RolledBack(OLD), now=200)
+    assert (machine.state.phase, machine.state.failures, machine.state.reason) == (Phase.ROLLED_BACK, 0, "sick")
+
+
+def test_a_newer_release_waits_for_a_roll_back_that_is_tried_again() -> None:
+    machine = started(*ROLLING_BACK, RollBackFailed("busy"))
+    assert tell(machine, Offered(offer(B, 2))) == []
+    assert tell(machine, Woke(), now=60) == [RollBack(A, "sick")]
+    assert tell(machine, RolledBack(OLD)) == [Fetch(offer(B, 2))]
+
+
+def test_with_nothing_to_go_back_to_it_waits_for_the_channel() -> None:
+    machine = started(*ROLLING_BACK)
+    assert tell(machine, RollBackFailed("no previous release", final=True)) == []
     assert machine.state.phase is Phase.FAILED
     assert machine.state.active == A
     assert machine.state.reason == "sick; then rolling back failed: no previous release"
+    assert machine.handle(Woke(), 1e9) == []
 
 
-@pytest.mark.parametrize("events", [CHECKING, CONFIRMED], ids=["checking", "confirmed"])
-def test_the_operator_may_roll_back(events: tuple[Event, ...]) -> None:
-    machine = started(*events)
-    assert tell(machine, RollBackRequested("I say so")) == [RollBack(offer(), "I say so")]
-    assert tell(machine, RolledBack(OLD), Offered(offer())) == []
+def test_a_release_that_failed_and_is_offered_again_where_it_stays_is_checked_again() -> None:
+    machine = started(*ROLLING_BACK, RollBackFailed("no previous release", final=True))
+    assert tell(machine, Offered(offer(A, 2))) == [Check(offer(A, 2), 1, 10)]
+    assert tell(machine, CheckPassed(A, 1)) == [Confirm(offer(A, 2))]
+    assert machine.state.bad == ()
 
 
-@pytest.mark.parametrize("events", [(), (Offered(offer()),), ROLLED_BACK, FAILED], ids=len)
-def test_requests_in_the_wrong_phase_are_refused(events: tuple[Event, ...]) -> None:
-    with pytest.raises(LocalProtocolError, match="cannot activate: the subscription is"):
+NEWER = Offered(offer(B, 2))
+BACK = RollBackRequested("I say so")
+
+
+@pytest.mark.parametrize(
+    ("events", "config", "first"),
+    [
+        (CHECKING, AUTOMATIC, []),
+        (CONFIRMED, AUTOMATIC, []),
+        ((*CONFIRMED, NEWER), AUTOMATIC, [CancelFetch(offer(B, 2))]),
+        ((*CHECKING[:2], ActivateRequested(), *CHECKING[2:], CheckPassed(A, 1), NEWER, Staged(B)), MANUAL, []),
+        ((*CONFIRMED, NEWER, StageFailed(B, "full")), AUTOMATIC, []),
+        ((*CONFIRMED, NEWER, StageFailed(B, "bad", final=True)), AUTOMATIC, []),
+        ((*CHECKING, NEWER), AUTOMATIC, []),
+    ],
+    ids=["checking", "confirmed", "fetching", "staged", "failed", "failed for good", "newer waits"],
+)
+def test_the_operator_may_roll_back_at_any_time(events: tuple[Event, ...], config: LifecycleConfig, first: list[Effect]) -> None:
+    machine = started(*events, config=config)
+    assert tell(machine, BACK) == [*first, RollBack(A, "I say so")]
+    newest = offer(B, 2) if NEWER in events else offer(A, 1)
+    assert (machine.state.offer, machine.state.waiting) == (newest, None)
+    for late in (Staged(B), StageFailed(B, "late"), Activated(B), CheckPassed(A, 1), Woke()):
+        assert machine.handle(late, 1e9) == []
+    assert tell(machine, RolledBack(OLD)) == []
+    assert (machine.state.phase, machine.state.active, machine.state.reason) == (Phase.ROLLED_BACK, OLD, "I say so")
+    # Neither what was left nor what was in work is taken up before the channel moves, also after a restart.
+    machine = Lifecycle(config, decode_state(encode_state(machine.state)))
+    assert tell(machine, Restarted(OLD), Offered(offer(A, newest.sequence)), Offered(offer(B, newest.sequence))) == []
+    assert tell(machine, Offered(offer(B, 3))) == [Fetch(offer(B, 3))]
+
+
+def test_the_operator_may_go_back_further() -> None:
+    machine = started(*ROLLED_BACK)
+    assert tell(machine, BACK) == [RollBack(OLD, "I say so")]
+    assert tell(machine, RolledBack(B)) == []
+    assert [bad.manifest for bad in machine.state.bad] == [A, OLD]
+
+
+def test_the_operator_may_roll_back_what_no_channel_brought() -> None:
+    machine = started()
+    assert tell(machine, BACK) == [RollBack(OLD, "I say so")]
+    assert decode_state(encode_state(machine.state)) == machine.state
+    assert tell(machine, RolledBack(B), Offered(offer(A, 1))) == [Fetch(offer(A, 1))]
+
+
+def test_an_offer_that_comes_after_the_operators_word_is_taken() -> None:
+    machine = started(*CONFIRMED, BACK)
+    assert tell(machine, NEWER) == []
+    assert tell(machine, RolledBack(OLD)) == [Fetch(offer(B, 2))]
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [(ActivateFailed(B, "stopped"), A), (ActivateFailed(B, "sync", switched=True), B), (Activated(B), B)],
+    ids=["stopped", "switched badly", "switched"],
+)
+def test_a_roll_back_waits_for_a_switch(answer: Event, left: bytes) -> None:
+    machine = started(*CONFIRMED, NEWER, Staged(B))
+    assert tell(machine, BACK) == [StopActivate(offer(B, 2))]
+    assert tell(machine, ActivateFailed(A, "of another one")) == []
+    assert tell(machine, answer) == [RollBack(left, "I say so")]
+    assert tell(machine, RolledBack(OLD)) == []
+    assert tell(machine, NEWER) == []
+
+
+def test_an_offer_that_comes_while_a_roll_back_waits_for_a_switch_is_taken() -> None:
+    machine = started(*CONFIRMED, NEWER, Staged(B), BACK)
+    assert tell(machine, Offered(offer(A, 3))) == []
+    assert tell(machine, ActivateFailed(B, "stopped")) == [RollBack(A, "I say so")]
+    assert tell(machine, RolledBack(OLD)) == [Fetch(offer(A, 3))]
+
+
+def test_a_roll_back_that_is_asked_for_again_is_tried_at_once() -> None:
+    machine = started(*CONFIRMED, BACK)
+    assert tell(machine, BACK) == []
+    tell(machine, RollBackFailed("busy"), NEWER)
+    assert tell(machine, BACK) == [RollBack(A, "I say so")]
+    assert tell(machine, RolledBack(OLD)) == [], "what came before the operator asked again is declined too"
+
+
+@pytest.mark.parametrize("events", [(), (Offered(offer()),), ROLLED_BACK, FAILED, ROLLING_BACK], ids=len)
+def test_activating_is_refused_while_nothing_is_staged(events: tuple[Event, ...]) -> None:
+    with pytest.raises(LocalProtocolError, match="cannot activate: wanted a staged release, the subscription is"):
         started(*events).handle(ActivateRequested(), 0)
-    with pytest.raises(LocalProtocolError, match="cannot roll back"):
-        started(*events).handle(RollBackRequested("x"), 0)
 
 
 @pytest.mark.parametrize(
@@ -267,16 +381,20 @@ def test_requests_in_the_wrong_phase_are_refused(events: tuple[Event, ...]) -> N
     [
         ((Offered(offer()),), OLD, [Fetch(offer())]),
         ((Offered(offer()), Staged(A)), OLD, [Activate(offer())]),
-        ((Offered(offer()), Staged(A)), A, [Check(offer(), 1, 10), WakeAt(10)]),
-        ((Offered(offer()),), A, [Check(offer(), 1, 10), WakeAt(10)]),
-        (FAILED, A, [Check(offer(), 1, 10), WakeAt(10)]),
-        ((*ROLLING_BACK, RollBackFailed("no")), A, []),
+        ((Offered(offer()), Staged(A)), A, [Check(offer(), 1, 10)]),
+        ((Offered(offer()),), A, [Check(offer(), 1, 10)]),
+        (FAILED, A, [Check(offer(), 1, 10)]),
+        ((*ROLLING_BACK, RollBackFailed("no", final=True)), A, [RollBack(A, "sick")]),
+        ((*ROLLING_BACK, RollBackFailed("no", final=True)), OLD, []),
+        ((*ROLLING_BACK, RollBackFailed("no")), A, [RollBack(A, "sick")]),
+        ((*ROLLING_BACK, RollBackFailed("no")), OLD, []),
+        (ROLLING_BACK, b"", [RollBack(A, "sick")]),
         (CHECKING, B, []),
         (CHECKING, b"", [Fetch(offer())]),
         (CONFIRMED, A, [Confirm(offer())]),
         (CONFIRMED, OLD, []),
         (CONFIRMED, b"", [Fetch(offer())]),
-        (ROLLING_BACK, A, [RollBack(offer(), "sick")]),
+        (ROLLING_BACK, A, [RollBack(A, "sick")]),
         (ROLLING_BACK, OLD, []),
         (ROLLED_BACK, OLD, []),
         (FAILED, OLD, [WakeAt(60)]),
@@ -354,116 +472,3 @@ def test_what_is_no_state_is_a_content_error(bad: bytes) -> None:
 def test_a_state_without_its_release_is_refused() -> None:
     with pytest.raises(ContentError, match="without a release"):
         decode_state(encode_state(LifecycleState(phase=Phase.CHECKING)))
-
-
-# --- a device that crashes at any moment ---------------------------------------------------------------------------------
-
-
-@dataclass
-class Device:
-    """Performs effects with the luck of a dice, and crashes between any two of them. Releases with an odd first byte are sick."""
-
-    dice: Random
-    saved: LifecycleState = field(default_factory=LifecycleState)
-    active: bytes = OLD
-    previous: bytes = b""
-    staged: bytes = b""
-    todo: list[Effect] = field(default_factory=list)
-    now: float = 0.0
-    activations: dict[tuple[bytes, int], int] = field(default_factory=dict)
-    checks: dict[tuple[bytes, int], int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.machine = Lifecycle(AUTOMATIC)
-        self.hear(Restarted(self.active))
-
-    def hear(self, event: Event) -> None:
-        self.todo += self.machine.handle(event, self.now)
-
-    def crash(self) -> None:
-        self.todo.clear()
-        self.machine = Lifecycle(AUTOMATIC, decode_state(encode_state(self.saved)))
-        self.hear(Restarted(self.active))
-
-    def step(self) -> None:
-        if not self.todo:
-            return
-        effect = self.todo.pop(0)
-        self.now += 1
-        getattr(self, f"_do_{type(effect).__name__.lower()}")(effect)
-
-    def _do_save(self, effect: Save) -> None:
-        self.saved = effect.state
-
-    def _do_fetch(self, effect: Fetch) -> None:
-        if self.dice.random() < 0.3:
-            return self.hear(StageFailed(effect.offer.manifest, "disk full"))
-        self.staged = effect.offer.manifest
-        return self.hear(Staged(effect.offer.manifest))
-
-    def _do_cancelfetch(self, effect: CancelFetch) -> None:
-        pass
-
-    def _do_activate(self, effect: Activate) -> None:
-        manifest = effect.offer.manifest
-        if self.staged != manifest:
-            return self.hear(ActivateFailed(manifest, "not staged"))
-        self.active, self.previous, self.staged = manifest, self.active, b""
-        key = manifest, effect.offer.sequence
-        self.activations[key] = self.activations.get(key, 0) + 1
-        return self.hear(Activated(manifest))
-
-    def _do_check(self, effect: Check) -> None:
-        manifest = effect.offer.manifest
-        assert self.active == manifest
-        assert self.saved.phase is Phase.CHECKING
-        key = manifest, effect.offer.sequence
-        self.checks[key] = self.checks.get(key, 0) + 1
-        luck = self.dice.random()
-        if luck < 0.2:
-            return None  # hangs
-        if manifest[0] % 2:
-            return self.hear(CheckFailed(manifest, effect.attempt, "sick"))
-        return self.hear(CheckPassed(manifest, effect.attempt))
-
-    def _do_confirm(self, effect: Confirm) -> None:
-        assert self.active == effect.offer.manifest
-
-    def _do_rollback(self, effect: RollBack) -> None:
-        assert self.saved.phase is Phase.ROLLING_BACK
-        if not self.previous:
-            return self.hear(RollBackFailed("nothing"))
-        self.active, self.previous = self.previous, b""
-        return self.hear(RolledBack(self.active))
-
-    def _do_wakeat(self, effect: WakeAt) -> None:
-        self.now = max(self.now, effect.at)
-        self.hear(Woke())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(300))
-def test_a_device_that_crashes_anywhere_ends_with_a_healthy_release(seed: int) -> None:
-    dice = Random(seed)
-    device = Device(dice)
-    for sequence in range(1, 12):
-        manifest = bytes([dice.randrange(20, 26)]) * 32
-        device.hear(Offered(offer(manifest, sequence)))
-        for _ in range(dice.randrange(12)):
-            device.crash() if dice.random() < 0.15 else device.step()
-    last = offer(bytes([30]) * 32, 99)
-    for _ in range(2):
-        device.hear(Offered(last))  # a channel is told again after a restart
-        device.crash()
-    device.hear(Offered(last))
-    for _ in range(1000):
-        device.step()
-        if not device.todo:
-            break
-    assert device.machine.state.phase in {Phase.CONFIRMED, Phase.ROLLED_BACK, Phase.FAILED}
-    assert not device.todo
-    # A sick release is active at the end only if there was nothing to go back to.
-    assert device.active[0] % 2 == 0 or device.active == OLD or device.machine.state.phase is Phase.FAILED
-    assert all(count <= AUTOMATIC.check_attempts for count in device.checks.values())
-    if device.machine.state.phase is Phase.CONFIRMED:
-        assert device.active == last.manifest

@@ -53,6 +53,10 @@ kind = "directory"
 health = ["true"]
 health_timeout = 5
 health_attempts = 2
+automatic = false
+keep = 4
+retry_seconds = 5
+retry_max_seconds = 50
 mode = 0o700
 """
 
@@ -81,7 +85,8 @@ def test_every_key(tmp_path: Path) -> None:
             SubscribeSection(
                 product="app", channel="stable", keep=3,
                 install=InstallSection(
-                    target=tmp_path / "app", kind="directory", health=("true",), health_timeout=5.0, health_attempts=2, mode=0o700
+                    target=tmp_path / "app", kind="directory", health=("true",), health_timeout=5.0, health_attempts=2,
+                    automatic=False, keep=4, retry_seconds=5.0, retry_max_seconds=50.0, mode=0o700,
                 ),
             ),
         ),
@@ -129,6 +134,9 @@ def test_defaults() -> None:
         (minimal(subscribe=[{"product": "a", "channel": "b", "install": {"target": "t", "kind": "disk"}}]), "install.kind"),
         (minimal(subscribe=[{"product": "a", "channel": "b", "install": {"target": "t", "mode": 0o4755}}]), "install.mode"),
         (minimal(subscribe=[{"product": "a", "channel": "b", "install": {"target": "t", "health_timeout": 0}}]), "health_timeout"),
+        (minimal(subscribe=[{"product": "a", "channel": "b", "install": {"target": "t", "keep": 0}}]), "install.keep"),
+        (minimal(subscribe=[{"product": "a", "channel": "b", "install": {"target": "t", "retry_seconds": 0}}]), "retry_seconds"),
+        (minimal(subscribe=[{"product": "a", "channel": "b", "install": {"target": "t", "retry_max_seconds": 1}}]), "second not"),
         (minimal(subscribe=[{"product": "a", "channel": "b"}] * 2), r"subscribe\[1\]: a/b is followed already"),
         ({"node": {"state": "s", "identity": "i", "role": "king"}}, "node.role"),
         ({"node": {"state": "s", "identity": "i", "quota_mib": -1}}, "node.quota_mib"),

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,26 @@ from typing import Any
 import pytest
 import trio
 
-from edgeswarm.errors import ConfigError, FetchError, NodeError, StoreError, TrustError
-from edgeswarm.node import LanSection, NodeConfig, NodeParts, NodeSection, SubscribeSection, open_node
+from edgeswarm.activation.lifecycle import LifecycleState, Phase
+from edgeswarm.errors import ActivationError, ConfigError, FetchError, NodeError, StoreError, TrustError
+from edgeswarm.node import (
+    InstallSection,
+    LanSection,
+    NodeConfig,
+    NodeParts,
+    NodeSection,
+    SubscribeSection,
+    UplinkSection,
+    open_node,
+)
 from edgeswarm.node.control import ask, control_path, serve_control
-from edgeswarm.node.process import run_process
+from edgeswarm.node.installers import load_state
+from edgeswarm.node.process import control_verbs, open_follower, run_process
 from edgeswarm.node.threads import IN_PLACE
 from edgeswarm.store import MemoryStore
 from edgeswarm.trust.bundle import FILE_NAMES
 
-from .world import NOW, World
+from .world import NOW, MemoryOrigin, World, until
 
 DEEP = b"[" * 200_000
 
@@ -177,6 +188,58 @@ async def test_the_verbs_of_a_process(tmp_path: Path) -> None:
         assert (await ask(tmp_path, "rollback", product=["x"]))["exit_code"] == 2
         assert "0 subscriptions match" in (await ask(tmp_path, "rollback"))["error"]
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def test_a_node_that_ends_before_it_answers_is_not_one_that_does_not_run(tmp_path: Path) -> None:
+    """Else `edgeswarm rollback` would roll back a second time by itself."""
+    with pytest.raises(FetchError, match="no node runs") as caught:
+        await ask(tmp_path, "rollback")
+    assert not caught.value.temporary
+
+    async def end(_question: dict[str, Any]) -> dict[str, Any]:
+        nursery.cancel_scope.cancel()
+        return await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve_control, tmp_path, {"rollback": end})
+        with trio.CancelScope(shield=True), pytest.raises(FetchError, match="ended before it answered") as caught:
+            await ask(tmp_path, "rollback")
+    assert caught.value.temporary
+
+
+async def test_a_verb_answers_in_time(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    """A subscription that never gets ready, since its target is damaged say, hangs nobody."""
+    install = InstallSection(target=tmp_path / "app")
+    section = SubscribeSection(product="app", channel="stable", install=install)
+    async with open_node(config_at(tmp_path, subscribe=(section,)), parts_of(World())) as node:
+        verbs = control_verbs(node, [open_follower(node, section)])
+        for verb in ("rollback", "activate"):
+            with pytest.raises(ActivationError, match="app/stable: not done within 50 s"):
+                await verbs[verb]({})
+
+
+@pytest.mark.slow
+async def test_a_signal_ends_a_process_in_the_middle_of_a_health_check_which_is_run_again(tmp_path: Path) -> None:
+    world, store = World(), MemoryStore()
+    world.publish("1", b"program")
+    script = f"if [ -e {tmp_path}/mark ]; then exit 0; fi; echo > {tmp_path}/mark; exec sleep 1000"
+    install = InstallSection(target=tmp_path / "app", health=("/bin/sh", "-c", script), health_timeout=1000)
+    section = SubscribeSection(product="app", channel="stable", install=install)
+    config = config_at(tmp_path, subscribe=(section,), uplink=UplinkSection(origin="memory"))
+
+    async def run(enough: Callable[[], object]) -> LifecycleState:
+        parts = parts_of(world, store=store, origin=MemoryOrigin(world.objects))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_process, config, parts)
+            await until(enough)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return load_state(store, "app", "stable")
+
+    with trio.fail_after(30):
+        state = await run((tmp_path / "mark").exists)
+        assert (state.phase, state.attempts) == (Phase.CHECKING, 1)
+        state = await run(lambda: load_state(store, "app", "stable").phase is Phase.CONFIRMED)
+        assert state.attempts == 2
 
 
 @pytest.mark.slow

@@ -521,7 +521,7 @@ async def test_a_base_stays_while_it_is_needed_and_not_longer(held: bool, autoju
             second = world.publish("2", bytes(changed), base="1")
             await until(lambda: node.metadata.version == 3)
             fetch = node.fetch(second)
-            await until(lambda: fetch.progress.uplink_bytes)
+            await until(lambda: fetch.transfer is not None)
             store.collect()
             await fetch.wait()
             assert origin.bytes_of("packs/") < len(BLOB) // 4

@@ -113,7 +113,9 @@ class World:
         for name, data in self.repository.sign(self.keys, now=NOW).items():
             self.objects[f"metadata/{name}"] = data
 
-    def publish(self, version: str, data: bytes, *, base: str | None = None, channel: str = "stable") -> Release:
+    def publish(
+        self, version: str, data: bytes, *, base: str | None = None, channel: str = "stable", compatible: str = "any"
+    ) -> Release:
         """Publish a file, with a full index and, given a base version, units of four chunks."""
         lengths = chunk_lengths(data)
         ends = [sum(lengths[: i + 1]) for i in range(len(lengths))]
@@ -128,7 +130,7 @@ class World:
             refs.append(self._index(built, [(i, 1, encoder.encode(chunks[i])) for i in missing], old.manifest.digest))
         root = built.manifest.root_bytes
         self.objects[manifest_name(built.manifest.digest)] = root
-        release = Release("app", version, "any", built.manifest.digest, len(data), len(root), tuple(refs))
+        release = Release("app", version, compatible, built.manifest.digest, len(data), len(root), tuple(refs))
         self.repository.add_release(release, root)
         self.repository.set_channel("app", channel, version)
         self.sign()

@@ -9,6 +9,9 @@ from typing import TypeAlias
 from ...content.digest import Digest
 from ...errors import ConfigError
 
+# A guess: enough to show what went wrong lately; older ones are of releases that no channel points to any more.
+_MAX_BAD = 16
+
 
 class Phase(StrEnum):
     """Where a subscription's release is."""
@@ -62,9 +65,9 @@ class LifecycleConfig:
 
     Attributes:
         automatic: Activate as soon as a release is staged; else wait for `ActivateRequested`.
-        check_seconds: A health check that takes longer has failed.
+        check_seconds: A health check that takes longer has failed; counted from `CheckStarted`.
         check_attempts: How often a check is begun when the node restarts in the middle of it.
-        retry_seconds: Pause after the first failure before the switch; doubles with each further one.
+        retry_seconds: Pause after the first failure before the switch, or of a roll back; doubles with each further one.
         retry_max_seconds: Longest pause.
     """
 
@@ -88,8 +91,8 @@ class LifecycleState:
         offer: The release that is worked on, or was last.
         waiting: A newer one that waits until the phase has settled.
         active: Manifest digest that the target holds, as far as known; empty: nothing.
-        attempts: Checks begun for `offer`.
-        failures: Tries that failed before the switch, in a row.
+        attempts: Checks begun for `offer`, those too that ended with the node.
+        failures: Tries that failed in a row: before the switch, or to roll back.
         retry: Whether a failure is tried again after a pause.
         reason: Why it failed or was rolled back, for people.
         bad: Releases that were rolled back, oldest first.
@@ -104,6 +107,18 @@ class LifecycleState:
     retry: bool = False
     reason: str = ""
     bad: tuple[BadRelease, ...] = ()
+
+    def bad_release(self, manifest: Digest) -> BadRelease | None:
+        """Return what is known against a release."""
+        return next((bad for bad in self.bad if bad.manifest == manifest), None)
+
+    def without_bad(self, manifest: Digest) -> tuple[BadRelease, ...]:
+        """Return the bad releases but this one."""
+        return tuple(bad for bad in self.bad if bad.manifest != manifest)
+
+    def with_bad(self, manifest: Digest, sequence: int, reason: str) -> tuple[BadRelease, ...]:
+        """Return the bad releases and this one: the newest 16."""
+        return (*self.without_bad(manifest), BadRelease(manifest, sequence, reason))[-_MAX_BAD:]
 
 
 # Events: what the shell tells.
@@ -154,6 +169,14 @@ class ActivateFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckStarted:
+    """`Check` number `attempt` runs now: until then it waited its turn, which says nothing about the release."""
+
+    manifest: Digest
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckPassed:
     """`Check` number `attempt` says that the release is healthy."""
 
@@ -172,7 +195,7 @@ class CheckFailed:
 
 @dataclass(frozen=True, slots=True)
 class RollBackRequested:
-    """The operator wants the previous release back."""
+    """The operator wants the release before the active one back, whatever is going on. There must be one: ask the installer."""
 
     reason: str
 
@@ -186,9 +209,10 @@ class RolledBack:
 
 @dataclass(frozen=True, slots=True)
 class RollBackFailed:
-    """`RollBack` ended badly: the target still holds the new release."""
+    """`RollBack` ended badly: the target still holds the new release; `final`: there is nothing to go back to."""
 
     reason: str
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +228,7 @@ class Woke:
 
 
 Event: TypeAlias = (
-    Offered | Staged | StageFailed | ActivateRequested | Activated | ActivateFailed | CheckPassed | CheckFailed
+    Offered | Staged | StageFailed | ActivateRequested | Activated | ActivateFailed | CheckStarted | CheckPassed | CheckFailed
     | RollBackRequested | RolledBack | RollBackFailed | Restarted | Woke
 )  # fmt: skip
 
@@ -228,7 +252,7 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class CancelFetch:
-    """Stop the `Fetch` of this release; nothing is answered."""
+    """Stop the `Fetch` of this release at once, also if that effect still waits for its turn; nothing is answered any more."""
 
     offer: Offer
 
@@ -241,8 +265,18 @@ class Activate:
 
 
 @dataclass(frozen=True, slots=True)
+class StopActivate:
+    """Stop the `Activate` at once if the target is not switched yet, also if it still waits; it is answered all the same."""
+
+    offer: Offer
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
-    """Run the health check within `timeout_seconds`; answer `CheckPassed` or `CheckFailed` with `attempt`."""
+    """Run the health check within `timeout_seconds`; answer `CheckStarted`, then `CheckPassed` or `CheckFailed` with `attempt`.
+
+    A check that ends because the node does is not answered: it is neither passed nor failed, and run again after the restart.
+    """
 
     offer: Offer
     attempt: int
@@ -258,9 +292,14 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class RollBack:
-    """Switch the target back; answer `RolledBack` or `RollBackFailed`. A check that still runs is stopped first."""
+    """Switch the target back; answer `RolledBack` or `RollBackFailed`. A check that still runs is stopped first.
 
-    offer: Offer
+    Attributes:
+        manifest: The release to leave. If the target holds another one, that is the answer and nothing is switched.
+        reason: For people.
+    """
+
+    manifest: Digest
     reason: str
 
 
@@ -271,4 +310,4 @@ class WakeAt:
     at: float
 
 
-Effect: TypeAlias = Save | Fetch | CancelFetch | Activate | Check | Confirm | RollBack | WakeAt
+Effect: TypeAlias = Save | Fetch | CancelFetch | Activate | StopActivate | Check | Confirm | RollBack | WakeAt
