@@ -6,7 +6,7 @@ worker threads by the node; async ports run under trio.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -99,6 +99,7 @@ class StoreStatistics:
         linked_chunks: Chunks readable from installed artifacts.
         linked_bytes: Their plain bytes.
         segment_bytes: Bytes of segment files on disk.
+        recovery: What was wrong when the store was opened and had to be rebuilt, for people; "": nothing.
     """
 
     chunks: int
@@ -106,6 +107,7 @@ class StoreStatistics:
     linked_chunks: int
     linked_bytes: int
     segment_bytes: int
+    recovery: str = ""
 
 
 @runtime_checkable
@@ -158,6 +160,9 @@ class ChunkStore(Protocol):
 
     def save_object(self, name: str, data: bytes) -> None:
         """Store a small named object durably (metadata, manifest root, state); replaces the old one atomically."""
+
+    def save_objects(self, objects: Mapping[str, bytes], gone: Iterable[str] = ()) -> None:
+        """Store small named objects and remove others, durably, as one transaction: all or nothing."""
 
     def load_object(self, name: str) -> bytes | None:
         """Return a small named object, or None; a damaged one raises `StoreError`."""

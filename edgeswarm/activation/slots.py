@@ -27,9 +27,10 @@ from ..content.manifest import ArtifactKind, Manifest
 from ..content.tree import check_path
 from ..errors import ActivationError, ConfigError, ContentError, NoSpaceError
 from ..files import OsFiles
+from ..files.whole import read_file, save_file
 from .layout import SlotRecord, decode_record, layout_of, record_of
 from .staging import Modes, Staging, intact, is_directory, remove
-from .state import ORIGINAL, STATE_NAME, SlotRef, TargetState, load_target_state, read_file, save_file, save_target_state
+from .state import ORIGINAL, STATE_NAME, SlotRef, TargetState, load_target_state, save_target_state
 
 UNMANAGED: Digest = bytes(DIGEST_BYTES)
 """The manifest digest that stands for what was in a target before edgeswarm: 32 zero bytes, which no manifest has."""

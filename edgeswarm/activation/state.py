@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..abc import FileOps
-from ..content.digest import digest
+from ..content.sealed import seal, unseal
 from ..errors import ActivationError
+from ..files.whole import save_file
 
 STATE_NAME = "state.json"
 ORIGINAL = "original"
@@ -69,7 +70,7 @@ class TargetState:
 def encode_target_state(state: TargetState) -> bytes:
     """Return one line of JSON and one with its BLAKE3 in hex."""
     line = json.dumps({"format": _FORMAT} | _fields_of(state), sort_keys=True, separators=(",", ":")).encode()
-    return line + b"\n" + digest(line).hex().encode() + b"\n"
+    return seal(line)
 
 
 def decode_target_state(data: bytes) -> TargetState | None:
@@ -78,8 +79,8 @@ def decode_target_state(data: bytes) -> TargetState | None:
     Raises:
         ActivationError: It is whole and of a newer format.
     """
-    line, _, rest = data.partition(b"\n")
-    if digest(line).hex().encode() + b"\n" != rest:
+    line = unseal(data)
+    if line is None:
         return None
     fields = json.loads(line)
     if fields["format"] != _FORMAT:
@@ -129,30 +130,6 @@ def load_target_state(files: FileOps, folder: str) -> TargetState | None:
     return state
 
 
-def save_file(files: FileOps, folder: str, name: str, data: bytes) -> None:
-    """Replace a file in a folder, atomically and durably."""
-    path, fresh = f"{folder}/{name}", f"{folder}/{name}.new"
-    if files.exists(fresh):
-        files.unlink(fresh)
-    file = files.open(fresh, create=True, exclusive=True, mode=0o644)
-    try:
-        file.pwrite(data, 0)
-        file.datasync()
-    finally:
-        file.close()
-    files.rename(fresh, path)
-    files.sync_directory(folder)
-
-
 def save_target_state(files: FileOps, folder: str, state: TargetState) -> None:
     """Replace the saved state of a slot folder, durably."""
     save_file(files, folder, STATE_NAME, encode_target_state(state))
-
-
-def read_file(files: FileOps, path: str) -> bytes:
-    """Return a whole file of our own."""
-    file = files.open(path, read_only=True)
-    try:
-        return file.pread(file.size(), 0)
-    finally:
-        file.close()

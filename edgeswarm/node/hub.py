@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from ..abc import ChunkStore
 from ..address import join_address, split_address
@@ -47,6 +47,7 @@ class Hub:
         self.transfers: dict[Digest, Transfer] = {}
         self.held: dict[Digest, Manifest] = {}
         self.on_lost: Callable[[Digest], None] = lambda _manifest: None
+        self.on_wanted: Callable[[str], Awaitable[object]] = _nobody
         self._links: Links | None = None
         self._store = store
         self._metadata = metadata
@@ -154,7 +155,11 @@ class Hub:
                 return None
             return data if data is not None and len(data) <= limit else None
 
-        return await in_thread(find)
+        data = await in_thread(find)
+        product = self._metadata.missing_product(name) if data is None and kind == "metadata" else ""
+        if product:  # the peer asks again; it may have no other source
+            await self.on_wanted(product)
+        return data
 
     async def read_chunks(self, manifest: Digest, chunks: Sequence[int]) -> list[bytes | None]:
         """See `Host.read_chunks`."""
@@ -264,6 +269,10 @@ class Hub:
         self.post_all(self._news())  # before any claim: one of a node without an uplink counts for nothing
         for transfer in list(self.transfers.values()):
             transfer.uplink_changed()
+
+
+async def _nobody(_product: str) -> None:
+    """Set by the node."""
 
 
 def _post_have(peer: Peer, manifest: Digest, chunks: Sequence[int], n_chunks: int, *, replace: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
@@ -12,17 +11,18 @@ from typing import Any, TypeVar
 import trio
 
 from ..abc import ChunkStore
-from ..errors import EdgeswarmError, ExpiredError, StoreError, TrustError
-from ..trust.catalogue import Catalogue, Channel, Release, check_sequence, decode_channel, encode_channel
+from ..errors import EdgeswarmError, ExpiredError, TrustError
+from ..store.floorbook import FloorBook
+from ..trust.catalogue import Catalogue, Channel, Release
 from ..trust.client import ExpiryPolicy, Outcome, Steps, TrustClient, Want, grace
 from ..trust.clock import TimeFloor
-from ..trust.floor import VersionFloor
+from ..trust.floors import Floors
 from .threads import in_thread
 
 _log = logging.getLogger("edgeswarm.metadata")
 _T = TypeVar("_T")
 Answer = Callable[[Want], Awaitable[bytes | None]]
-_PREFIX, _FLOOR, _TIME = "metadata/", "trust/floor", "trust/time"
+_PREFIX = "metadata/"
 
 
 def wall_clock() -> datetime:
@@ -34,7 +34,8 @@ class Metadata:
     """What this node knows to be signed.
 
     Args:
-        store: Keeps the files, the version floor and the time floor.
+        store: Keeps the files.
+        book: Keeps the floors.
         bootstrap: The root that the node was given when it was enrolled.
         products: Products whose roles are kept up to date.
         grace_days: Days for which expired metadata still counts, marked stale.
@@ -44,6 +45,7 @@ class Metadata:
     def __init__(
         self,
         store: ChunkStore,
+        book: FloorBook,
         bootstrap: bytes,
         products: Iterable[str],
         *,
@@ -51,6 +53,7 @@ class Metadata:
         clock: Callable[[], datetime] = wall_clock,
     ) -> None:
         self._store = store
+        self._book = book
         self._bootstrap = bootstrap
         self._policy: ExpiryPolicy = grace(grace_days)
         self._clock = clock
@@ -60,7 +63,6 @@ class Metadata:
         self._files: dict[str, bytes] = {}
         self._client: TrustClient | None = None
         self._outcome: Outcome | None = None
-        self.time_floor = TimeFloor()
         self.changed = trio.Event()
         self.last_error = ""
 
@@ -68,6 +70,11 @@ class Metadata:
     def version(self) -> int:
         """Version of the newest verified timestamp; 0: none yet."""
         return self._outcome.timestamp_version if self._outcome else 0
+
+    @property
+    def time_floor(self) -> TimeFloor:
+        """A moment that has certainly passed."""
+        return self._book.floors.time
 
     @property
     def outcome(self) -> Outcome | None:
@@ -102,8 +109,7 @@ class Metadata:
         names = self._store.list_objects(_PREFIX)
         loaded = {name.removeprefix(_PREFIX): self._store.load_object(name) for name in names}
         self._files = {name: data for name, data in loaded.items() if data is not None}
-        time = self._store.load_object(_TIME)
-        self.time_floor = TimeFloor.decode(time) if time else TimeFloor()
+        self._book.load()
 
     async def refresh(self, answer: Answer) -> bool:
         """Verify what a source has and keep it; return whether it was newer.
@@ -122,7 +128,7 @@ class Metadata:
 
     async def _refresh(self, answer: Answer) -> bool:
         async with self._lock:
-            floor = await in_thread(self._load_floor)
+            floor = self._book.floors.versions
             client = TrustClient(self._files, now=self._now(), bootstrap=self._bootstrap, expiry=self._policy, floor=floor)
             try:
                 outcome = await _drive(client.refresh(), answer)
@@ -146,34 +152,29 @@ class Metadata:
         self._products[product] = None
         return fresh
 
+    def missing_product(self, name: str) -> str:
+        """Return the product whose role a file name asks for, if it is published and not kept up to date here; else ""."""
+        product = name.partition(".")[2].removesuffix(".json")
+        published = self._client is not None and product in self._client.roles()
+        return product if published and product not in self._products else ""
+
     def knows(self, product: str) -> bool:
         """Tell if the last refresh that succeeded brought a product's role up to date."""
         return product in self._verified
 
-    def _load_floor(self) -> VersionFloor:
-        data = self._store.load_object(_FLOOR)
-        return VersionFloor.decode(data) if data else VersionFloor()
-
     async def _save_roots(self, client: TrustClient) -> None:
         """Keep roots that were proved before something else failed: they are right whatever comes after."""
         roots = {name: data for name, data in client.changed.items() if name.endswith(".root.json")}
-        for name, data in roots.items():
-            await in_thread(partial(self._store.save_object, _PREFIX + name, data))
+        if roots:
+            await in_thread(partial(self._store.save_objects, {_PREFIX + name: data for name, data in roots.items()}))
         self._files |= roots
 
     def _save(self, outcome: Outcome) -> None:
-        """Save files first, then the floors that refer to them, then remove what is obsolete."""
-        for name, data in outcome.changed.items():
-            self._store.save_object(_PREFIX + name, data)
-        if outcome.changed:
-            self._store.save_object(_FLOOR, outcome.floor.encode())
-        raised = self.time_floor.raised(outcome.issued)
-        if raised != self.time_floor:
-            self.time_floor = raised
-            self._store.save_object(_TIME, raised.encode())
-        for name in outcome.obsolete:
-            if not name.endswith("root.json"):  # peers that were away for long need every root
-                self._store.delete_object(_PREFIX + name)
+        """Save new files, the floors that they raise, and that others are obsolete, all or nothing."""
+        files = {_PREFIX + name: data for name, data in outcome.changed.items()}
+        # Peers that were away for long need every root.
+        gone = [_PREFIX + name for name in outcome.obsolete if not name.endswith("root.json")]
+        self._book.raise_to(Floors(outcome.floor, TimeFloor().raised(outcome.issued)), files, gone if files else ())
 
     def _tell(self) -> None:
         self.changed.set()
@@ -192,6 +193,7 @@ class Metadata:
             "expires": found.expires.isoformat() if found else None,
             "expires_first": found.expires_first if found else None,
             "error": self.last_error,
+            "troubles": list(self._book.troubles),
         }
 
     def _now(self) -> datetime:
@@ -210,15 +212,7 @@ class Metadata:
         return channel
 
     def _check_sequence(self, channel: Channel) -> None:
-        key = f"trust/channel/{channel.product}/{channel.name}"
-        data = self._store.load_object(key)
-        try:
-            old = decode_channel(channel.product, channel.name, json.loads(data)) if data else None
-        except ValueError as error:
-            raise StoreError(f"the saved sequence of channel {channel.path} is damaged: {error}") from error
-        check_sequence(old, channel)
-        if old is None or channel.sequence > old.sequence:
-            self._store.save_object(key, json.dumps(encode_channel(channel)).encode())
+        self._book.raise_to(self._book.floors.followed(channel))
 
     def release(self, product: str, version: str, compatible: str) -> Release:
         """Return the release of a version for this node's hardware; `TrustError` if there is none."""

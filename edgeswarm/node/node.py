@@ -18,6 +18,7 @@ from ..content.digest import Digest
 from ..content.manifest import Manifest
 from ..errors import ConfigError, ContentError, EdgeswarmError, FetchError, NodeError, ObjectMissingError, StoreError, TrustError
 from ..exchange import TransferConfig
+from ..store.floorbook import FloorBook
 from ..trust.bundle import Identity
 from ..trust.catalogue import Channel, Release
 from ..wire.messages import Hello, News, Partial
@@ -62,6 +63,7 @@ class Node:
         dice: Random,
         clock: Callable[[], datetime],
         partials: Path | None = None,
+        floors: str = "",
     ) -> None:
         self.config = config
         self.store = store
@@ -70,7 +72,9 @@ class Node:
         self.dice = dice
         self.clock = clock
         products = [section.product for section in config.subscribe]
-        self.metadata = Metadata(store, identity.root, products, grace_days=config.node.expiry_grace_days, clock=clock)
+        self.metadata = Metadata(
+            store, FloorBook(store, floors), identity.root, products, grace_days=config.node.expiry_grace_days, clock=clock
+        )
         self.uplink: Uplink | None = None
         poll_seconds = 0.0
         if origin is not None and config.uplink is not None:
@@ -84,6 +88,7 @@ class Node:
         self.links = Links(transport(self), self._hub, self._hello, self.own.key, config.lan.max_links, dice, self._hub.on_peer)
         self._hub.links = self.news.links = self.links
         self._hub.on_lost = self._repair
+        self._hub.on_wanted = self._want
         objects = Objects(store, self.links, self.uplink, self.own.key)
         window = TransferConfig(window_chunks=config.lan.window_chunks)
         self._fetcher = Fetcher(
@@ -147,11 +152,15 @@ class Node:
         Raises:
             TrustError: There is none, or metadata was never verified here.
         """
-        if await self.metadata.want_product(product):
-            self.news.look_for(product)
+        await self._want(product)
         moved = await self.metadata.channel(product, channel) if channel else None
         wanted = moved.version if moved is not None else version
         return self.metadata.release(product, wanted, self.config.node.compatible), moved
+
+    async def _want(self, product: str) -> None:
+        """Keep a product's metadata up to date from now on, for this node or for a peer that has no other source."""
+        if await self.metadata.want_product(product):
+            self.news.look_for(product)
 
     def subscribe(self, product: str, channel: str) -> Subscription:
         """Follow a channel: `async for channel, release in node.subscribe(product, channel):`."""

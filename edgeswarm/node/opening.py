@@ -130,8 +130,11 @@ async def _make(config: NodeConfig, parts: NodeParts, stack: AsyncExitStack) -> 
         options = {"ca_file": uplink.ca_file, "stall_seconds": uplink.stall_seconds, "headers": uplink.headers}
         origin = open_origin(uplink.origin, **options)
         stack.push_async_callback(origin.aclose)
-    partials = config.node.state / "partial" if parts.store is None else None
-    return Node(config, store, identity, origin, parts.transport or _tls, parts.dice or SystemRandom(), parts.clock, partials)
+    own_folder = parts.store is None
+    return Node(
+        config, store, identity, origin, parts.transport or _tls, parts.dice or SystemRandom(), parts.clock,
+        config.node.state / "partial" if own_folder else None, str(config.node.state) if own_folder else "",
+    )  # fmt: skip
 
 
 def _open_store(config: NodeConfig) -> ChunkStore:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,8 +87,14 @@ class Objects:
 
     def save(self, name: str, data: bytes) -> None:
         """Store an object durably; replaces the old one."""
+        self.save_all({name: data})
+
+    def save_all(self, objects: Mapping[str, bytes], gone: Iterable[str] = ()) -> None:
+        """Store objects and remove others, durably, all or nothing."""
+        rows = [(name, data, _checksum(name, data)) for name, data in objects.items()]
         with self._database.transaction() as writer:
-            writer.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", (name, data, _checksum(name, data)))
+            writer.executemany("DELETE FROM objects WHERE name = ?", ((name,) for name in gone))
+            writer.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", rows)
 
     def load(self, name: str) -> bytes | None:
         """Return an object, or None; `StoreError` if it is damaged."""
@@ -107,8 +113,7 @@ class Objects:
 
     def delete(self, name: str) -> None:
         """Remove an object; a missing one is fine."""
-        with self._database.transaction() as writer:
-            writer.execute("DELETE FROM objects WHERE name = ?", (name,))
+        self.save_all({}, gone=[name])
 
 
 def _checksum(name: str, data: bytes) -> Digest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..abc import ReadStream, StoreStatistics
 from ..content.digest import DIGEST_BYTES, Digest, check_digest, digest, short
@@ -114,9 +114,15 @@ class MemoryStore:
 
     def save_object(self, name: str, data: bytes) -> None:
         """Store a small named object; replaces the old one."""
+        self.save_objects({name: data})
+
+    def save_objects(self, objects: Mapping[str, bytes], gone: Iterable[str] = ()) -> None:
+        """Store small named objects and remove others."""
         with self._lock:
             self._check_open()
-            self._objects[name] = bytes(data)
+            for name in gone:
+                self._objects.pop(name, None)
+            self._objects.update({name: bytes(data) for name, data in objects.items()})
 
     def load_object(self, name: str) -> bytes | None:
         """Return a small named object, or None."""
@@ -132,9 +138,7 @@ class MemoryStore:
 
     def delete_object(self, name: str) -> None:
         """Remove a small named object; a missing one is fine."""
-        with self._lock:
-            self._check_open()
-            self._objects.pop(name, None)
+        self.save_objects({}, gone=[name])
 
     def statistics(self) -> StoreStatistics:
         """Return what the store holds; the bytes of its chunks count as segment bytes."""

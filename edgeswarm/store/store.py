@@ -12,8 +12,9 @@ import contextlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from ..abc import FileOps, ReadStream, StoreStatistics
 from ..content.digest import Digest, check_digest, digest, short
@@ -235,6 +236,11 @@ class Store:
         with self._write(f"save {name}"):
             self._objects.save(name, data)
 
+    def save_objects(self, objects: Mapping[str, bytes], gone: Iterable[str] = ()) -> None:
+        """Store small named objects and remove others, as one transaction."""
+        with self._write("save objects"):
+            self._objects.save_all(objects, gone)
+
     def load_object(self, name: str) -> bytes | None:
         """Return a small named object, or None; a damaged one raises `StoreError`."""
         return self._objects.load(name)
@@ -250,7 +256,7 @@ class Store:
 
     def statistics(self) -> StoreStatistics:
         """Return what the store holds, from the index alone. Cost: a pass over the index, 0.1 s per million chunks."""
-        return self._index.statistics()
+        return replace(self._index.statistics(), recovery=self.recovery)
 
     def close(self) -> None:
         """Close; safe to call twice. Every other method raises `StoreError` afterwards."""

@@ -181,6 +181,11 @@ def check_objects(make_store: MakeStore, place: str) -> None:
         store.delete_object("a/1")
         store.delete_object("a/1")
         _expect(store.list_objects("") == ["a/2", "a_", "b%"], "a deleted one is gone")
+        store.save_objects({"c": b"1", "a_": b"2"}, gone=["a/2", "never"])
+        _expect(store.list_objects("") == ["a_", "b%", "c"], "several are stored and removed together")
+        _expect(store.load_object("a_") == b"2", "one of several is replaced")
+        store.save_objects({"c": b"3"}, gone=["c"])
+        _expect(store.load_object("c") == b"3", "what is both removed and stored is stored")
 
 
 def check_closed(make_store: MakeStore, place: str) -> None:

@@ -158,6 +158,25 @@ async def test_floors_hold_when_the_files_are_lost(autojump_clock: CLOCK) -> Non
             await node.find("app", channel="stable")
 
 
+async def test_a_gateway_brings_the_role_of_a_product_that_only_a_device_follows(autojump_clock: CLOCK) -> None:
+    world = World()
+    release = world.publish("1", b"content" * 1000)
+    async with world.node("gateway", role="gateway", origin=MemoryOrigin(world.objects)) as gateway:
+        await until(lambda: gateway.metadata.version == 2)
+        assert not gateway.metadata.knows("app")
+        async with world.node("a", peers=("gateway:7651",)) as node:
+            with trio.fail_after(30):
+                assert await current(node) == release
+                assert gateway.metadata.knows("app")
+                gateway.fetch(release)
+                await node.fetch(release).wait()
+            async with remote(world) as peer:
+                for number, name in enumerate(("3.nonsense.json", "1.app.json", "snapshot.json", "x"), 1):
+                    await peer.say(GetObject(request=2 * number + 1, kind="metadata", name=name, limit=1000))
+                    await peer.hear_a(ObjectData)
+            assert list(gateway.metadata._products) == ["app"], "only what is published is sought"
+
+
 @pytest.mark.parametrize("grace_days", [0, 3650])
 async def test_expired_metadata(grace_days: int, autojump_clock: CLOCK) -> None:
     world = World()
