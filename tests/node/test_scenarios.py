@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from edgeswarm.errors import FetchError, NoSpaceError
+from edgeswarm.exchange import ranking
 from edgeswarm.node import Node, SubscribeSection
 from edgeswarm.node.transfer import HOPE_SECONDS
 from edgeswarm.store import MemoryStore
@@ -344,11 +345,19 @@ async def test_a_neighbour_that_goes_on_delivering_is_waited_for(autojump_clock:
     async with limit(), world.node("gateway", role="gateway", origin=slow) as gateway:
         await current(gateway)
         start = trio.current_time()
-        gateway.fetch(release)
-        async with world.node("a", origin=pruned, peers=("gateway:7651",)) as node:
+        first_span = release.manifest + bytes(4)
+        while True:  # whose turn it is to fetch the only span: the node's, whose origin has it no more
+            identity = world.identity("a")
+            if ranking(first_span, [identity.node_id, gateway.own.key])[0] == identity.node_id:
+                break
+        async with world.node("a", origin=pruned, peers=("gateway:7651",), identity=identity) as node:
             await current(node)
-            await node.fetch(release).wait()
+            await until(lambda: node.links.peers)
+            fetch = node.fetch(release)
+            gateway.fetch(release)
+            await fetch.wait()
             assert trio.current_time() - start > 3 * HOPE_SECONDS
+            assert fetch.progress.by_source["gateway"] == len(BLOB)
 
 
 # Malicious peers.
