@@ -63,6 +63,7 @@ class LanSection:
         multicast_group: `address:port` of the beacons.
         max_links: Most links at a time.
         window_chunks: Chunks asked of one peer and not yet come.
+        open_chunks: Chunks asked of all peers together and not yet come, for one artifact: 64 KiB of memory each.
     """
 
     listen: str = ""
@@ -72,6 +73,7 @@ class LanSection:
     multicast_group: str = "239.192.76.51:7652"
     max_links: int = 64
     window_chunks: int = 32
+    open_chunks: int = 64
 
     def __post_init__(self) -> None:
         if self.listen:
@@ -81,8 +83,9 @@ class LanSection:
         for address in self.peers:
             split_address(address, "lan.peers", dialled=True)
         split_address(self.multicast_group, "lan.multicast_group", dialled=True)
-        if not 1 <= self.max_links <= 1024 or not 1 <= self.window_chunks <= 1024:
-            raise ConfigError("lan.max_links and lan.window_chunks: wanted 1 to 1024")
+        for name in ("max_links", "window_chunks", "open_chunks"):
+            if not 1 <= getattr(self, name) <= 1024:
+                raise ConfigError(f"lan.{name}: wanted 1 to 1024, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
