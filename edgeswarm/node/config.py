@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from ..errors import ConfigError
 from ..trust.catalogue import ANY_VARIANT
+from ..trust.names import check_name, check_product
 
 _T = TypeVar("_T")
 DEFAULT_PORT = 7651
@@ -54,6 +55,7 @@ class NodeSection:
     def __post_init__(self) -> None:
         if self.role not in {"device", "gateway"}:
             raise ConfigError(f"node.role: wanted 'device' or 'gateway', got {self.role!r}")
+        check_name(self.compatible, "node.compatible", ConfigError)
         for name in ("quota_mib", "min_free_mib", "expiry_grace_days"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"node.{name}: must not be negative")
@@ -163,6 +165,8 @@ class SubscribeSection:
     keep: int = 2
 
     def __post_init__(self) -> None:
+        check_product(self.product, ConfigError)
+        check_name(self.channel, "channel", ConfigError)
         if not 1 <= self.keep <= 1000:
             raise ConfigError(f"subscribe.keep: wanted 1 to 1000, got {self.keep}")
 

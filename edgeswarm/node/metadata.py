@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import trio
 
 from ..abc import ChunkStore
-from ..errors import EdgeswarmError, ExpiredError, StoreError, TrustError
+from ..errors import EdgeswarmError, ExpiredError, NotPublishedError, StoreError
 from ..trust.catalogue import Catalogue, Channel, Release, check_sequence, decode_channel, encode_channel
 from ..trust.client import ExpiryPolicy, Outcome, Steps, TrustClient, Want, grace
 from ..trust.clock import TimeFloor
@@ -76,9 +76,9 @@ class Metadata:
 
     @property
     def catalogue(self) -> Catalogue:
-        """The releases and channels of the products that are kept; `TrustError` before the first refresh."""
+        """The releases and channels of the products that are kept; `NotPublishedError` before the first refresh."""
         if self._client is None:
-            raise TrustError("no verified metadata yet: neither the origin nor a peer was reached since this node was set up")
+            raise NotPublishedError("no verified metadata yet: neither the origin nor a peer was reached so far")
         if self._outcome is not None and self._now() > self._outcome.expires + self._policy.grace:
             expired = f"{self._outcome.expires_first} expired on {self._outcome.expires:%Y-%m-%d}"
             raise ExpiredError(f"{expired}: nothing new is installed until the origin or a peer brings newer metadata")
@@ -203,7 +203,8 @@ class Metadata:
         """Return a channel, which never goes back: the newest sequence seen is kept durably.
 
         Raises:
-            TrustError: There is no such channel, or its sequence went back.
+            NotPublishedError: There is no such channel.
+            TrustError: Its sequence went back.
         """
         channel = self.catalogue.channel(product, name)
         await in_thread(partial(self._check_sequence, channel))
@@ -221,7 +222,7 @@ class Metadata:
             self._store.save_object(key, json.dumps(encode_channel(channel)).encode())
 
     def release(self, product: str, version: str, compatible: str) -> Release:
-        """Return the release of a version for this node's hardware; `TrustError` if there is none."""
+        """Return the release of a version for this node's hardware; `NotPublishedError` if there is none."""
         return self.catalogue.release(product, version, compatible)
 
 

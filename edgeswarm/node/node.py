@@ -18,7 +18,17 @@ import trio
 from ..abc import ChunkStore, OriginReader, PeerIdentity, ReadStream, Transport
 from ..content.digest import Digest
 from ..content.manifest import Manifest
-from ..errors import ConfigError, ContentError, EdgeswarmError, FetchError, NodeError, ObjectMissingError, StoreError, TrustError
+from ..errors import (
+    ConfigError,
+    ContentError,
+    EdgeswarmError,
+    FetchError,
+    NodeError,
+    NotPublishedError,
+    ObjectMissingError,
+    StoreError,
+    TrustError,
+)
 from ..exchange import TransferConfig
 from ..trust.bundle import Identity
 from ..trust.catalogue import Channel, Release
@@ -146,7 +156,9 @@ class Node:
             version: Version of the release.
 
         Raises:
-            TrustError: There is none, or metadata was never verified here.
+            NotPublishedError: There is none, or metadata was never verified here.
+            TrustError: Metadata has expired, or a channel went back.
+            ConfigError: What is asked for is no name.
         """
         if await self.metadata.want_product(product):
             self.news.look_for(product)
@@ -219,7 +231,7 @@ class Node:
         try:
             products = {section.product for section in self.config.subscribe}
             known = [release for product in sorted(products) for release in self.metadata.catalogue.releases(product)]
-        except TrustError as error:
+        except (NotPublishedError, TrustError) as error:
             _log.error("a release lost chunks and cannot be fetched again: %s", error)
             return
         for release in known:
@@ -313,7 +325,7 @@ class Subscription:
             changed = self._node.metadata.changed
             try:
                 release, channel = await self._node.find(self._product, channel=self._channel)
-            except TrustError as error:
+            except (NotPublishedError, TrustError) as error:
                 _log.info("channel %s/%s: %s", self._product, self._channel, error)
             else:
                 if channel is not None and (channel, release) != self._last:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..errors import ConfigError
-from ..trust.authority import NODE_DAYS, identity_uri
+from ..trust.authority import NODE_DAYS
 from ..trust.bundle import Identity, new_site_key
 from ..trust.catalogue import ANY_VARIANT
 from ..trust.names import check_name, check_product
@@ -32,7 +32,7 @@ class Subscription:
         directory: The target is a directory, not a file.
 
     Raises:
-        TrustError: A name breaks the rule.
+        ConfigError: A name breaks the rule.
     """
 
     product: str
@@ -41,8 +41,8 @@ class Subscription:
     directory: bool = False
 
     def __post_init__(self) -> None:
-        check_product(self.product)
-        check_name(self.channel, "channel")
+        check_product(self.product, ConfigError)
+        check_name(self.channel, "channel", ConfigError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +74,9 @@ def add_site(fleet: Fleet, name: str) -> str:
     """Add a site: nodes of it find each other by a beacon key of its own. Return the path of its folder.
 
     Raises:
-        ConfigError: There is such a site already.
-        TrustError: The name breaks the rule.
+        ConfigError: There is such a site already, or the name breaks the rule.
     """
-    check_name(name, "site")
+    check_name(name, "site", ConfigError)
     folder = fleet.path("sites", name)
     if os.path.exists(os.path.join(folder, _SITE_KEY)):
         raise ConfigError(f"site {name!r}: exists already; it was left as it is")
@@ -101,13 +100,14 @@ def enrol(fleet: Fleet, site: str, node: str, out: str, *, now: datetime, option
         options: What stands in the configuration.
 
     Raises:
-        ConfigError: Something is there already, there is no such site, or an option makes no sense.
-        TrustError: A name breaks the rule.
+        ConfigError: Something is there already, there is no such site, a name breaks the rule, or an option makes no sense.
     """
     wish = options or NodeOptions()
     if not 1 <= wish.days <= _MOST_DAYS:
         raise ConfigError(f"days: wanted 1 to {_MOST_DAYS}, got {wish.days}")
-    identity_uri(fleet.name, site, node)
+    check_name(site, "site", ConfigError)
+    check_name(node, "node", ConfigError)
+    check_name(wish.compatible, "variant", ConfigError)
     key_path = fleet.path("sites", site, _SITE_KEY)
     if not os.path.exists(key_path):
         raise ConfigError(f"site {site!r} is not known: add it with `edgeswarm site add {site}`")
@@ -130,7 +130,7 @@ def starter_config(wish: NodeOptions) -> str:
         'state = "state"  # chunks and trust state; /var/lib/edgeswarm in production',
         'identity = "."',
         f"role = {_text(wish.role)}",
-        f"compatible = {_text(check_name(wish.compatible, 'variant'))}",
+        f"compatible = {_text(wish.compatible)}",
         "",
         "[lan]",
         f"listen = {_text(wish.listen)}" if wish.listen else '# listen = "0.0.0.0:7651"',

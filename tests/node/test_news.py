@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import trio
 
-from edgeswarm.errors import TrustError
+from edgeswarm.errors import NotPublishedError
 from edgeswarm.node import Node
 from edgeswarm.store import MemoryStore
 from edgeswarm.wire.messages import GetObject, Have, News, ObjectData, Ping, Pong
@@ -114,7 +114,7 @@ async def test_floors_hold_when_the_files_are_lost(autojump_clock: CLOCK) -> Non
     async with world.node("a", origin=MemoryOrigin(old), store=store) as node:
         await trio.sleep(10)
         assert node.metadata.version == 0
-        with pytest.raises(TrustError):
+        with pytest.raises(NotPublishedError):
             await node.find("app", channel="stable")
 
 
@@ -143,7 +143,7 @@ async def test_a_product_that_is_wanted_later_is_fetched(autojump_clock: CLOCK) 
         world.node("a", peers=("gateway:7651",)) as device,
     ):
         await wait_until_version([gateway, device], 2)
-        with trio.fail_after(30), pytest.raises(TrustError):
+        with trio.fail_after(30), pytest.raises(NotPublishedError):
             await device.find("app", channel="stable")
         await current(gateway)
         assert (await current(device)).version == "1"
