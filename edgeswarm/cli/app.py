@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from cyclopts import App, CycloptsError, Group, UnknownCommandError
@@ -113,10 +113,17 @@ def build_app() -> App:
     return app
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command; return its exit code. Errors of edgeswarm itself are raised, wrong usage is shown."""
+def run(arguments: Sequence[str], at_work: Callable[[], None]) -> int:
+    """Run one command; return its exit code. Errors of edgeswarm itself are raised, wrong usage is shown.
+
+    Args:
+        arguments: Without the program's name.
+        at_work: Called when the command is loaded and begins.
+    """
     try:
-        result = build_app()(list(arguments))
+        command, bound, _ = build_app().parse_args(list(arguments))
+        at_work()
+        result = command(*bound.args, **bound.kwargs)
     except UnknownCommandError as error:
         # Its own text lists the commands and loads each of them for that.
         known = ", ".join(dict.fromkeys(verb.words.split()[0] for verb in VERBS))

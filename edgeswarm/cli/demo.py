@@ -21,6 +21,7 @@ from ..demo.site import SiteSpec
 from ..demo.summary import LiveView, print_summary
 from ..errors import ConfigError
 from ..publish import PublishOptions
+from .interrupt import until_stopped
 
 _FAILED_EXIT = 1
 _Flag = Annotated[bool, Parameter(negative="")]
@@ -88,7 +89,7 @@ def _run(inputs: Inputs, spec: SiteSpec, scenario: Scenario, keep: Path | None) 
     try:
         with LiveView(Console(), spec.devices) as view:
             run = partial(run_scenario, folder, inputs, spec, scenario, view.tell, view.watch, view.stage)
-            return trio.run(run).as_dict()
+            return trio.run(until_stopped, run).as_dict()
     finally:
         if keep is not None:
             shutil.move(folder, keep)

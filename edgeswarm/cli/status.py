@@ -9,11 +9,12 @@ from typing import Any
 import trio
 
 from ..errors import EdgeswarmError
+from .interrupt import until_stopped
 from .node_options import CONFIG_FILE, ConfigFile, read_config
 from .options import Json
 from .show import human_bytes, show
 
-STALE_EXIT, ROLLED_BACK_EXIT = 3, 18
+FAILED_EXIT, STALE_EXIT, ROLLED_BACK_EXIT = 1, 3, 18
 
 
 class AnsweredError(EdgeswarmError):
@@ -28,7 +29,7 @@ def ask_node(state: Path, verb: str, **arguments: Any) -> dict[str, Any]:
     """Return a running node's answer; `FetchError` if none runs, `AnsweredError` if it refuses."""
     from ..node.control import ask
 
-    answer: dict[str, Any] = trio.run(partial(ask, state, verb, **arguments))
+    answer: dict[str, Any] = trio.run(until_stopped, partial(ask, state, verb, **arguments))
     if "error" in answer and "exit_code" in answer:
         raise AnsweredError(answer)
     return answer
@@ -37,7 +38,8 @@ def ask_node(state: Path, verb: str, **arguments: Any) -> dict[str, Any]:
 def status(*, config: ConfigFile = CONFIG_FILE, state: Path | None = None, as_json: Json = False) -> int:
     """Show what a running node holds, fetches and follows.
 
-    Exit code 18: a release was rolled back. Exit code 3: its metadata has expired, or it is offline.
+    Exit code 1: a release could not be installed. Exit code 18: one was rolled back. Exit code 3: the metadata has expired, or the
+    node is offline. The first that applies.
 
     Args:
         config: Configuration file of the node.
@@ -47,7 +49,14 @@ def status(*, config: ConfigFile = CONFIG_FILE, state: Path | None = None, as_js
     found = ask_node(state or read_config(config).node.state, "status")
     title = f"{found['fleet']}/{found['site']}/{found['node']} ({found['role']}), pid {found['pid']}"
     show(found, as_json=as_json, title=title, rows=_rows(found))
-    if any(one["phase"] == "rolled_back" for one in found["subscriptions"]):
+    return _exit_code(found)
+
+
+def _exit_code(found: dict[str, Any]) -> int:
+    phases = {one["phase"] for one in found["subscriptions"]}
+    if "failed" in phases:
+        return FAILED_EXIT
+    if "rolled_back" in phases:
         return ROLLED_BACK_EXIT
     uplink = found["uplink"]
     offline = not found["peers"] and (uplink is None or not uplink["usable"])

@@ -19,6 +19,8 @@ from .opening import NodeParts, open_node
 from .tasks import plain_nursery
 
 _log = logging.getLogger("edgeswarm.process")
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""What ends a node, with exit code 0."""
 
 
 async def run_process(
@@ -33,7 +35,7 @@ async def run_process(
 
     Raises: as `open_node`.
     """
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
         async with open_node(config, parts) as node, plain_nursery() as nursery:
             followers = [Follower(node, section) for section in config.subscribe]
             await nursery.start(serve_control, config.node.state, control_verbs(node, followers))

@@ -126,7 +126,7 @@ def test_wrong_usage_is_one_line_and_2(capsys: pytest.CaptureFixture[str], argum
 
 
 def test_errors_end_with_their_exit_code(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: object) -> int:
+    def full(*_: object) -> int:
         raise NoSpaceError("the disk\nis [bold]full[/bold]")
 
     monkeypatch.setattr("edgeswarm.cli.app.run", full)
@@ -134,7 +134,7 @@ def test_errors_end_with_their_exit_code(capsys: pytest.CaptureFixture[str], mon
 
 
 def test_an_interrupt_is_quiet(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_: object) -> int:
+    def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("edgeswarm.cli.app.run", interrupted)
@@ -143,7 +143,7 @@ def test_an_interrupt_is_quiet(capsys: pytest.CaptureFixture[str], monkeypatch: 
 
 
 def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def bug(_: object) -> int:
+    def bug(*_: object) -> int:
         raise ZeroDivisionError
 
     monkeypatch.setattr("edgeswarm.cli.app.run", bug)
