@@ -16,12 +16,12 @@ from ..node.tasks import plain_nursery
 from ..trust.catalogue import Release
 from ..trust.names import check_name, check_product
 from .interrupt import until_stopped
-from .node_options import CONFIG_FILE, Changes, ConfigFile, Logging, read_config
+from .node_options import CONFIG_FILE, Changes, ConfigFile, FetchLogging, read_config
 from .options import Json
 from .show import ProgressTeller, human_bytes, progress_teller, show
 from .trouble import trouble
 
-_CHANGES, _LOGGING = Changes(), Logging(log_level="error")  # what keeps it waiting it says itself
+_CHANGES, _LOGGING = Changes(), FetchLogging()
 _LOOK_SECONDS = 0.5  # a guess: soon enough for a person who waits
 
 
@@ -35,7 +35,7 @@ def fetch(
     within: Annotated[float, Parameter(name="--timeout")] = 0.0,
     config: ConfigFile = CONFIG_FILE,
     changes: Changes = _CHANGES,
-    log: Logging = _LOGGING,
+    log: FetchLogging = _LOGGING,
     as_json: Json = False,
 ) -> None:
     """Fetch a release into this node's store, from its peers or its uplink; what is here already is not fetched again.
@@ -62,6 +62,8 @@ def fetch(
         raise ConfigError(f"--timeout: wanted 0 or more seconds, got {within:g}")
     log.start()
     target = out.absolute() if out is not None else None
+    if target is not None and not target.parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder to write it to")
     loaded = read_config(config, changes)
     with progress_teller(as_json=as_json) as tell:
         values = trio.run(_fetch, loaded, product, channel, version, target, within, tell)

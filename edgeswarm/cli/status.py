@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from ..errors import EdgeswarmError
+from ..errors import EdgeswarmError, RemoteProtocolError
 from .interrupt import until_stopped
 from .node_options import CONFIG_FILE, ConfigFile, read_config
 from .options import Json
@@ -22,7 +22,8 @@ class AnsweredError(EdgeswarmError):
 
     def __init__(self, answer: dict[str, Any]) -> None:
         super().__init__(str(answer["error"]))
-        self.exit_code = int(answer.get("exit_code", 1))  # type: ignore[misc]  # of this one answer
+        code = answer["exit_code"]
+        self.exit_code = code if type(code) is int and 0 < code < 128 else 1  # type: ignore[misc]  # of this one answer
 
 
 def ask_node(state: Path, verb: str, **arguments: Any) -> dict[str, Any]:
@@ -47,9 +48,13 @@ def status(*, config: ConfigFile = CONFIG_FILE, state: Path | None = None, as_js
         as_json: Write one JSON object.
     """
     found = ask_node(state or read_config(config).node.state, "status")
-    title = f"{found['fleet']}/{found['site']}/{found['node']} ({found['role']}), pid {found['pid']}"
-    show(found, as_json=as_json, title=title, rows=_rows(found))
-    return _exit_code(found)
+    try:
+        title = f"{found['fleet']}/{found['site']}/{found['node']} ({found['role']}), pid {found['pid']}"
+        rows, code = _rows(found), _exit_code(found)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RemoteProtocolError(f"the node's answer is not understood: is it of another version? ({error!r})") from error
+    show(found, as_json=as_json, title=title, rows=rows)
+    return code
 
 
 def _exit_code(found: dict[str, Any]) -> int:

@@ -20,6 +20,7 @@ from ..trust.names import check_name, check_product
 
 _T = TypeVar("_T")
 DEFAULT_PORT = 7651
+_KINDS = {str: "text", Path: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def split_address(address: str, what: str) -> tuple[str, int]:
@@ -207,8 +208,10 @@ def load_config(path: str | Path, changes: Mapping[str, Mapping[str, Any]] | Non
     """
     try:
         data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: cannot be read: it is no UTF-8 text: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     try:
@@ -277,7 +280,7 @@ def _scalar(hint: Any, value: Any, path: str, folder: Path) -> Any:
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
-        raise ConfigError(f"{path}: wanted {'text' if hint in {str, Path} else hint.__name__}, got {value!r}")
+        raise ConfigError(f"{path}: wanted {_KINDS[hint]}, got {value!r}")
     return value
 
 
