@@ -151,7 +151,8 @@ async def _update(run: _Run) -> None:
             await _observe(run)
             nursery.cancel_scope.cancel()
     if len(run.finished) == len(run.site.devices):
-        run.note("complete", f"all {len(run.site.devices)} devices run {run.report.version}")
+        count = len(run.site.devices)
+        run.note("complete", f"{'the device runs' if count == 1 else f'all {count} devices run'} {run.report.version}")
 
 
 async def _cut(run: _Run) -> None:
@@ -207,7 +208,8 @@ async def _look(run: _Run, member: Member) -> None:
         run.last[member.name] = rows[-1]
         refused = sum(row["refused_chunks"] for row in rows)
         if refused and not run.refused.get(member.name):
-            run.note("refused", f"{member.name} refused a wrong chunk: {(status['banned'] or ['?'])[-1]}")
+            liar = (status["banned"] or ["somebody"])[-1].split()[0]
+            run.note("refused", f"{member.name} refused a wrong chunk and shut {liar} out")
         run.refused[member.name] = max(refused, run.refused.get(member.name, 0))
     if _has(status, version) and member.name not in run.finished:
         run.finished[member.name] = trio.current_time() - run.start

@@ -273,6 +273,15 @@ def test_a_fleet_folder_with_its_keys_is_not_served(capsys: pytest.CaptureFixtur
         (["--old", "a"], "--new"),
         (["--old", "a", "--new", "a"], "same content"),
         (["--devices", "0"], "--devices"),
+        (["--own-uplinks", "9"], "--own-uplinks"),
+        (["--report", "."], "cannot be written: Is a directory"),
+        (["--json", "/proc/self/x.json"], "cannot be written"),
+        (["--keep", "."], "--keep"),
+        (["--keep", "nowhere/k"], "--keep"),
+        (["--uplink", "fast"], "rate 'fast'"),
+        (["--old", "/dev/null", "--new", "/dev/zero"], "it is neither"),
+        (["--old", "a", "--new", "nowhere"], "there is nothing"),
+        ([], "b: wanted a release of at least 100000 bytes"),
     ],
 )
 def test_a_demo_that_cannot_be_is_refused_at_once(
