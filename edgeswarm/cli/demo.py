@@ -20,7 +20,6 @@ from ..demo.shaping import parse_rate
 from ..demo.site import SiteSpec
 from ..demo.summary import LiveView, print_summary
 from ..errors import ConfigError
-from ..publish import PublishOptions
 from .interrupt import until_stopped
 
 _FAILED_EXIT = 1
@@ -61,11 +60,9 @@ def demo(
         keep: Keep everything that the run made in this folder, which must not exist.
     """
     uplinks = own_uplinks if own_uplinks is not None else int(kill_gateway)
-    if not 1 <= devices <= 200 or not 0 <= uplinks <= devices or (kill_gateway and not uplinks):
-        raise ConfigError("--devices: wanted 1 to 200; --own-uplinks: at most so many, and at least one with --kill-gateway")
-    PublishOptions(level=level)
     spec = SiteSpec(devices=devices, empty=devices // 2 if half_empty else 0, own_uplinks=uplinks, level=level)
     scenario = Scenario(rate=parse_rate(uplink), kill_gateway_at=0.6 if kill_gateway else None)
+    scenario.check(spec)
     _check_places(report, json_file, keep)
     inputs = _inputs(old, new)
     result = _run(inputs, spec, scenario, keep)

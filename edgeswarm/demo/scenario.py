@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from ..content.digest import digest
-from ..errors import FetchError, NodeError
+from ..errors import ConfigError, FetchError, NodeError
 from ..publish import PublishReport, site_cost
 from .inputs import Inputs
 from .result import Check, DeviceResult, Incident, Result, Sample
@@ -42,6 +42,11 @@ class Scenario:
     down_seconds: float = 1.5
     kill_gateway_at: float | None = None
     limit_seconds: float = 600.0
+
+    def check(self, spec: SiteSpec) -> None:
+        """Raise `ConfigError` if a site cannot go through this."""
+        if self.kill_gateway_at is not None and not spec.own_uplinks:
+            raise ConfigError("own-uplinks: wanted at least one device with an uplink of its own, to go on without the gateway")
 
 
 Tell = Callable[[Incident], None]
