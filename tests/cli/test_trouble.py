@@ -13,6 +13,7 @@ from node.world import MemoryOrigin, World
 from edgeswarm.cli.trouble import trouble
 from edgeswarm.errors import FetchError
 from edgeswarm.node import LanSection, NodeConfig, NodeSection, UplinkSection, open_node
+from edgeswarm.node.threads import IN_PLACE
 
 CLOCK = trio.testing.MockClock
 
@@ -28,6 +29,7 @@ def config(folder: Path, *, peers: tuple[str, ...] = (), origin: bool = True) ->
 
 
 async def text_of(world: World, config: NodeConfig, origin: MemoryOrigin | None) -> str:
+    IN_PLACE.set(True)  # a virtual clock does not wait for threads
     async with open_node(config, parts_of(world, origin=origin)) as node:
         await trio.sleep(0.1)
         return trouble(node)
