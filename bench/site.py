@@ -21,7 +21,7 @@ from edgeswarm.demo.inputs import Inputs, default_inputs, own_inputs
 from edgeswarm.demo.scenario import Scenario, run_scenario
 from edgeswarm.demo.shaping import parse_rate
 from edgeswarm.demo.site import SiteSpec
-from edgeswarm.errors import EdgeswarmError
+from edgeswarm.errors import ConfigError, EdgeswarmError
 
 SUMMARY = (
     "uplink_bytes", "delta_bytes", "metadata_bytes", "full_bytes", "independent_bytes", "duplicate_factor", "time_s", "bound_s",
@@ -57,9 +57,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0 only if all checks of the run passed."""
-    chosen = parse(arguments)
+def wish_of(chosen: argparse.Namespace) -> tuple[Inputs, SiteSpec, Scenario]:
+    """Return what is to be measured; `ConfigError` if it makes no sense."""
     spec = SiteSpec(
         devices=chosen.devices, empty=chosen.empty, own_uplinks=chosen.own_uplinks, bad_peer=chosen.breaks, level=chosen.level
     )  # fmt: skip
@@ -67,9 +66,17 @@ def main(arguments: list[str] | None = None) -> int:
         rate=parse_rate(chosen.uplink), cut_at=0.25 if chosen.breaks else None, kill_at=0.5 if chosen.breaks else None,
         kill_gateway_at=0.6 if chosen.kill_gateway else None,
     )  # fmt: skip
+    scenario.check(spec)
+    if (chosen.old is None) != (chosen.new is None):
+        raise ConfigError("--old and --new: give both or none")
+    return own_inputs(chosen.old, chosen.new) if chosen.old is not None else default_inputs(), spec, scenario
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0 only if all checks of the run passed."""
+    chosen = parse(arguments)
     try:
-        inputs = own_inputs(chosen.old, chosen.new) if chosen.old and chosen.new else default_inputs()
-        result = measure(inputs, spec, scenario)
+        result = measure(*wish_of(chosen))
     except EdgeswarmError as error:
         print(f"bench.site: {error}", file=sys.stderr)
         return error.exit_code

@@ -83,6 +83,10 @@ class ObjectMissingError(FetchError):
         super().__init__(message, temporary=False)
 
 
+class NotPublishedError(FetchError):
+    """Verified metadata names no such channel or release, or there is no verified metadata yet: it may come later."""
+
+
 class PublishError(EdgeswarmError):
     """A release could not be published; what was published before is untouched."""
 

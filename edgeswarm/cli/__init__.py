@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from ..errors import EdgeswarmError
+from .interrupt import SIGNAL_EXIT, StoppedError, quiet_signals
 
 USAGE_EXIT = 2
-INTERRUPTED_EXIT = 130
+INTERRUPTED_EXIT = SIGNAL_EXIT + 2
 _EXTRA = frozenset({"cyclopts", "rich"})
 
 
@@ -21,15 +23,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Without the program's name; None: those of the process.
     """
+    with quiet_signals() as at_work:
+        try:
+            from .app import run
+        except ModuleNotFoundError as error:
+            if error.name not in _EXTRA:
+                raise
+            print("edgeswarm: the command line is not installed: pip install 'edgeswarm[all]'", file=sys.stderr)
+            return USAGE_EXIT
+        return _code_of(partial(run, sys.argv[1:] if arguments is None else list(arguments), at_work))
+
+
+def _code_of(run: Callable[[], int]) -> int:
     try:
-        from .app import run
-    except ModuleNotFoundError as error:
-        if error.name not in _EXTRA:
-            raise
-        print("edgeswarm: the command line is not installed: pip install 'edgeswarm[all]'", file=sys.stderr)
-        return USAGE_EXIT
-    try:
-        code = run(sys.argv[1:] if arguments is None else list(arguments))
+        code = run()
         sys.stdout.flush()
     except EdgeswarmError as error:
         from .show import show_error
@@ -38,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED_EXIT
+    except StoppedError as stopped:
+        return SIGNAL_EXIT + stopped.number
     except BrokenPipeError:
         # Whoever read our output has gone; the interpreter must not complain about it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 
 from ..errors import ConfigError
@@ -43,6 +44,9 @@ def _run(path: ConfigFile, changes: Changes, log: Logging, *, role: str) -> None
         raise ConfigError(f"{path}: node.role is {config.node.role!r}, wanted {role!r}: enrol the node with --role {role}")
     if role == "gateway" and config.uplink is None:
         raise ConfigError(f"{path}: a gateway needs [uplink] origin, or --origin")
+    from ..node.process import STOP_SIGNALS
+
     wish = {"config": str(path), "changes": changes.as_sections(), "log_level": log.log_level, "log_json": log.log_json}
     sys.stdout.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # one that comes meanwhile waits until the new program can take it
     os.execve(sys.executable, [sys.executable, "-m", "edgeswarm.node", json.dumps(wish)], _MALLOC | os.environ)  # noqa: S606

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from cyclopts import App, CycloptsError, Group, UnknownCommandError
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError, UnusedCliTokensError
 
 from .. import __version__
 from . import USAGE_EXIT
@@ -94,6 +94,7 @@ VERBS = (
     Verb("demo", "demo:demo", TRY, "See it work on this machine.", "edgeswarm demo --devices 4 --uplink 4mbit"),
 )
 
+_HELP_COLUMNS = 80
 _SUMMARIES = {"site": "Sites of the fleet."}
 _DESCRIPTION = "One copy of a release per site, as nothing but the difference, and never unsigned."
 
@@ -103,9 +104,9 @@ def build_app() -> App:
     app = App(
         name="edgeswarm", help=_DESCRIPTION, version=f"edgeswarm {__version__}", help_format="plaintext", help_on_error=False,
         exit_on_error=False, print_error=False, suppress_keyboard_interrupt=False, result_action="return_value",
-        console=PlainConsole(),
+        console=PlainConsole(), default_parameter=Parameter(show_default=_shown_default),
     )  # fmt: skip
-    groups = {verb.group: Group(verb.group) for verb in VERBS}
+    groups = {name: Group(name, sort_key=number) for number, name in enumerate((PUBLISHER, NODE, TRY))}
     parents: dict[str, App] = {"": app}
     for verb in VERBS:
         parent, _, name = verb.words.rpartition(" ")
@@ -114,19 +115,43 @@ def build_app() -> App:
             app.command(parents[parent])
         heading = groups[verb.group] if not parent else None
         parents[parent].command(
-            f"{__package__}.{verb.target}", name=name, help=verb.summary, help_epilogue=f"Example: {verb.example}", group=heading,
+            f"{__package__}.{verb.target}", name=name, help=verb.summary, help_epilogue=_example(verb.example), group=heading,
             version_flags=[],
         )  # fmt: skip
     return app
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command; return its exit code. Errors of edgeswarm itself are raised, wrong usage is shown."""
+def _shown_default(value: object) -> str | None:
+    """Return a default as the help shows it; what means "none" or "no" goes without saying."""
+    return None if value in (None, "", (), False) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _example(line: str) -> str:
+    """Return the last line of a help; a command that is too long for 80 columns is continued as a shell wants it."""
+    text = f"Example: {line}"
+    if len(text) <= _HELP_COLUMNS:
+        return text
+    at = text.rindex(" --", 0, _HELP_COLUMNS - 1)
+    return f"{text[:at]} \\\n   {text[at:]}"
+
+
+def run(arguments: Sequence[str], at_work: Callable[[], None]) -> int:
+    """Run one command; return its exit code. Errors of edgeswarm itself are raised, wrong usage is shown.
+
+    Args:
+        arguments: Without the program's name.
+        at_work: Called when the command is loaded and begins.
+    """
     try:
-        result = build_app()(list(arguments))
+        command, bound, _ = build_app().parse_args(list(arguments))
+        at_work()
+        result = command(*bound.args, **bound.kwargs)
     except UnknownCommandError as error:
         # Its own text lists the commands and loads each of them for that.
         show_error(_unknown(list(error.command_chain or ()), list(error.unused_tokens or ())))
+        return USAGE_EXIT
+    except UnusedCliTokensError as error:
+        show_error(f"not understood: {' '.join(error.unused_tokens or [])!r}; see --help")
         return USAGE_EXIT
     except CycloptsError as error:
         show_error(" ".join(str(error).split()))

@@ -13,14 +13,14 @@ import trio
 from cyclopts import Parameter
 from rich.console import Console
 
-from ..demo.inputs import Inputs, default_inputs, own_inputs
+from ..demo.inputs import LEAST_BYTES, Inputs, default_inputs, own_inputs, size_of
 from ..demo.report import render_report
 from ..demo.scenario import Scenario, run_scenario, same_content
 from ..demo.shaping import parse_rate
 from ..demo.site import SiteSpec
 from ..demo.summary import LiveView, print_summary
 from ..errors import ConfigError
-from ..publish import PublishOptions
+from .interrupt import until_stopped
 
 _FAILED_EXIT = 1
 _Flag = Annotated[bool, Parameter(negative="")]
@@ -59,20 +59,12 @@ def demo(
         report: Write the report here.
         keep: Keep everything that the run made in this folder, which must not exist.
     """
-    if (old is None) != (new is None):
-        raise ConfigError("--old and --new: give both or none")
-    inputs = own_inputs(old, new) if old is not None and new is not None else default_inputs()
     uplinks = own_uplinks if own_uplinks is not None else int(kill_gateway)
-    if not 1 <= devices <= 200 or not 0 <= uplinks <= devices or (kill_gateway and not uplinks):
-        raise ConfigError("--devices: wanted 1 to 200; --own-uplinks: at most so many, and at least one with --kill-gateway")
-    PublishOptions(level=level)
-    for path in (report, json_file):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise ConfigError(f"{path}: there is no folder to write it to")
-    if same_content(inputs.old, inputs.new):
-        raise ConfigError(f"{inputs.old} and {inputs.new} hold the same content: there would be nothing to update")
     spec = SiteSpec(devices=devices, empty=devices // 2 if half_empty else 0, own_uplinks=uplinks, level=level)
     scenario = Scenario(rate=parse_rate(uplink), kill_gateway_at=0.6 if kill_gateway else None)
+    scenario.check(spec)
+    _check_places(report, json_file, keep)
+    inputs = _inputs(old, new)
     result = _run(inputs, spec, scenario, keep)
     report.write_text(render_report(result), encoding="utf-8")
     if json_file is not None:
@@ -81,14 +73,47 @@ def demo(
     return 0 if result["passed"] else _FAILED_EXIT
 
 
+def _inputs(old: Path | None, new: Path | None) -> Inputs:
+    if old is None and new is None:
+        return default_inputs()
+    if old is None or new is None:
+        raise ConfigError("--old and --new: give both or none")
+    inputs = own_inputs(old, new)
+    if same_content(inputs.old, inputs.new):
+        raise ConfigError(f"{inputs.old} and {inputs.new} hold the same content: there would be nothing to update")
+    if size_of(inputs.new) < LEAST_BYTES:
+        raise ConfigError(f"{inputs.new}: wanted a release of at least {LEAST_BYTES} bytes, or there is nothing to be seen")
+    return inputs
+
+
+def _check_places(report: Path, json_file: Path | None, keep: Path | None) -> None:
+    """Refuse now what could not be written after the run."""
+    for path in (report, json_file):
+        if path is not None:
+            _check_writable(path)
+    if keep is not None and (keep.exists() or not keep.absolute().parent.is_dir()):
+        raise ConfigError(f"--keep {keep}: wanted a folder that is not there yet, in one that is")
+
+
+def _check_writable(path: Path) -> None:
+    """Raise `ConfigError` now for a file that could not be written after the run; what is there is left as it is."""
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"{path}: there is no folder to write it to")
+    fresh = not path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
+    if fresh:
+        path.unlink()
+
+
 def _run(inputs: Inputs, spec: SiteSpec, scenario: Scenario, keep: Path | None) -> dict[str, Any]:
-    if keep is not None and keep.exists():
-        raise ConfigError(f"--keep {keep}: is there already")
     folder = Path(tempfile.mkdtemp(prefix="edgeswarm-demo-"))
     try:
         with LiveView(Console(), spec.devices) as view:
             run = partial(run_scenario, folder, inputs, spec, scenario, view.tell, view.watch, view.stage)
-            return trio.run(run).as_dict()
+            return trio.run(until_stopped, run).as_dict()
     finally:
         if keep is not None:
             shutil.move(folder, keep)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import trio
 from cyclopts import Parameter
 
-from ..errors import ConfigError, FetchError, TrustError
+from ..errors import ConfigError, FetchError, NotPublishedError, TrustError
 from ..node import Node, NodeConfig, Progress, open_node
-from .node_options import CONFIG_FILE, Changes, ConfigFile, Logging, read_config
+from ..node.tasks import plain_nursery
+from ..trust.catalogue import Release
+from ..trust.names import check_name, check_product
+from .interrupt import until_stopped
+from .node_options import CONFIG_FILE, Changes, ConfigFile, FetchLogging, read_config
 from .options import Json
 from .show import ProgressTeller, human_bytes, progress_teller, show
+from .trouble import trouble
 
-_CHANGES, _LOGGING = Changes(), Logging(log_level="warning")
+_CHANGES, _LOGGING = Changes(), FetchLogging()
+_LOOK_SECONDS = 0.5  # a guess: soon enough for a person who waits
 
 
 def fetch(
@@ -27,7 +35,7 @@ def fetch(
     within: Annotated[float, Parameter(name="--timeout")] = 0.0,
     config: ConfigFile = CONFIG_FILE,
     changes: Changes = _CHANGES,
-    log: Logging = _LOGGING,
+    log: FetchLogging = _LOGGING,
     as_json: Json = False,
 ) -> None:
     """Fetch a release into this node's store, from its peers or its uplink; what is here already is not fetched again.
@@ -47,13 +55,18 @@ def fetch(
     """
     if channel and version:
         raise ConfigError("--channel and --version: give one of them")
-    if within < 0:
+    channel = channel or ("" if version else "stable")
+    check_product(product, ConfigError)
+    check_name(channel or version, "channel" if channel else "version", ConfigError)
+    if not 0 <= within < math.inf:
         raise ConfigError(f"--timeout: wanted 0 or more seconds, got {within:g}")
     log.start()
     target = out.absolute() if out is not None else None
+    if target is not None and not target.parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder to write it to")
     loaded = read_config(config, changes)
     with progress_teller(as_json=as_json) as tell:
-        values = trio.run(_fetch, loaded, product, channel or ("" if version else "stable"), version, target, within, tell)
+        values = trio.run(_fetch, loaded, product, channel, version, target, within, tell)
     rows = [(source, human_bytes(count)) for source, count in values["by_source"].items() if count]
     rows.append(("over the uplink", human_bytes(values["uplink_bytes"])))
     show(values, as_json=as_json, title=f"Fetched {product} {values['version']}, {human_bytes(values['size'])}", rows=rows)
@@ -62,24 +75,55 @@ def fetch(
 async def _fetch(
     config: NodeConfig, product: str, channel: str, version: str, out: Path | None, within: float, tell: ProgressTeller
 ) -> dict[str, Any]:
-    with trio.move_on_after(within or float("inf")):
-        async with open_node(config) as node:
-            return await _bring(node, product, channel, version, out, tell)
-    raise FetchError(f"{product} was not here within {within:g} s; what came is kept, and the next try goes on from there")
+    async def bring() -> dict[str, Any]:
+        with trio.move_on_after(within or math.inf):
+            async with open_node(config) as node, plain_nursery() as nursery:
+                nursery.start_soon(_say_troubles, node, troubles)
+                values = await _bring(node, product, channel, version, out, tell)
+                nursery.cancel_scope.cancel()
+                return values
+        why = f": {troubles[-1]}" if troubles and troubles[-1] else ""
+        raise FetchError(f"{product} was not here within {within:g} s{why}; what came is kept, and the next try goes on from there")
+
+    troubles: list[str] = []
+    return await until_stopped(bring)
 
 
-async def _bring(node: Node, product: str, channel: str, version: str, out: Path | None, tell: ProgressTeller) -> dict[str, Any]:
+async def _say_troubles(node: Node, troubles: list[str]) -> None:
+    """Say on standard error why nothing comes, each time that the reason changes; the last one is kept for the end."""
+    while True:
+        now = trouble(node)
+        if now != (troubles[-1] if troubles else ""):
+            troubles.append(now)
+            print(f"waiting: {now}" if now else "going on", file=sys.stderr)
+        await trio.sleep(_LOOK_SECONDS)
+
+
+async def _find(node: Node, product: str, channel: str, version: str) -> Release:
+    """Return the release; waits for verified metadata that names it, unless the origin was asked and has nothing newer.
+
+    Raises:
+        NotPublishedError: There is no such release or channel.
+        TrustError: What the origin says does not verify, and what is known does not do.
+    """
     await node.metadata.want_product(product)
     await node.news.check_now()
+    answered = node.uplink is not None and node.uplink.usable
     while True:
         changed = node.metadata.changed
         try:
             release, _ = await node.find(product, channel=channel, version=version)
-            break
-        except TrustError:
-            if node.metadata.version and node.uplink is not None and node.uplink.usable:
-                raise  # the origin was asked, and there is no such thing
+        except (NotPublishedError, TrustError):
+            if node.metadata.version and (answered or node.news.checked_at is not None):
+                raise
+        else:
+            return release
+        with trio.move_on_after(_LOOK_SECONDS):
             await changed.wait()
+
+
+async def _bring(node: Node, product: str, channel: str, version: str, out: Path | None, tell: ProgressTeller) -> dict[str, Any]:
+    release = await _find(node, product, channel, version)
     running = node.fetch(release)
     async for moment in running.moments():
         tell(f"{product} {release.version}", moment.done, moment.size)

@@ -71,6 +71,19 @@ class Logging:
         start_logging(self.log_level, as_json=self.log_json)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchLogging(Logging):
+    """What is logged of one fetch: what keeps it waiting it says by itself.
+
+    Attributes:
+        log_level: Least severe messages that are shown.
+        log_json: One JSON object a line instead of text.
+    """
+
+    log_level: Literal["debug", "info", "warning", "error"] = "error"
+
+
 def read_config(path: Path, changes: Changes | None = None) -> NodeConfig:
     """Return the configuration of a file, with the flags that were given; `ConfigError` names what is wrong."""
     from ..node import load_config

@@ -8,12 +8,13 @@ from typing import Any
 
 import trio
 
-from ..errors import EdgeswarmError
+from ..errors import EdgeswarmError, RemoteProtocolError
+from .interrupt import until_stopped
 from .node_options import CONFIG_FILE, ConfigFile, read_config
 from .options import Json
 from .show import human_bytes, show
 
-STALE_EXIT, ROLLED_BACK_EXIT = 3, 18
+FAILED_EXIT, STALE_EXIT, ROLLED_BACK_EXIT = 1, 3, 18
 
 
 class AnsweredError(EdgeswarmError):
@@ -21,14 +22,15 @@ class AnsweredError(EdgeswarmError):
 
     def __init__(self, answer: dict[str, Any]) -> None:
         super().__init__(str(answer["error"]))
-        self.exit_code = int(answer.get("exit_code", 1))  # type: ignore[misc]  # of this one answer
+        code = answer["exit_code"]
+        self.exit_code = code if type(code) is int and 0 < code < 128 else 1  # type: ignore[misc]  # of this one answer
 
 
 def ask_node(state: Path, verb: str, **arguments: Any) -> dict[str, Any]:
     """Return a running node's answer; `FetchError` if none runs, `AnsweredError` if it refuses."""
     from ..node.control import ask
 
-    answer: dict[str, Any] = trio.run(partial(ask, state, verb, **arguments))
+    answer: dict[str, Any] = trio.run(until_stopped, partial(ask, state, verb, **arguments))
     if "error" in answer and "exit_code" in answer:
         raise AnsweredError(answer)
     return answer
@@ -37,7 +39,8 @@ def ask_node(state: Path, verb: str, **arguments: Any) -> dict[str, Any]:
 def status(*, config: ConfigFile = CONFIG_FILE, state: Path | None = None, as_json: Json = False) -> int:
     """Show what a running node holds, fetches and follows.
 
-    Exit code 18: a release was rolled back. Exit code 3: its metadata has expired, or it is offline.
+    Exit code 1: a release could not be installed, or not be rolled back. Exit code 18: one was rolled back. Exit code 3: the
+    metadata has expired, or the node is offline. The first that applies.
 
     Args:
         config: Configuration file of the node.
@@ -45,9 +48,20 @@ def status(*, config: ConfigFile = CONFIG_FILE, state: Path | None = None, as_js
         as_json: Write one JSON object.
     """
     found = ask_node(state or read_config(config).node.state, "status")
-    title = f"{found['fleet']}/{found['site']}/{found['node']} ({found['role']}), pid {found['pid']}"
-    show(found, as_json=as_json, title=title, rows=_rows(found))
-    if any(one["phase"] == "rolled_back" for one in found["subscriptions"]):
+    try:
+        title = f"{found['fleet']}/{found['site']}/{found['node']} ({found['role']}), pid {found['pid']}"
+        rows, code = _rows(found), _exit_code(found)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RemoteProtocolError(f"the node's answer is not understood: is it of another version? ({error!r})") from error
+    show(found, as_json=as_json, title=title, rows=rows)
+    return code
+
+
+def _exit_code(found: dict[str, Any]) -> int:
+    rows = found["subscriptions"]
+    if any(one["phase"] == "failed" or (one["phase"] == "rolling_back" and one["retry_seconds"] is not None) for one in rows):
+        return FAILED_EXIT
+    if any(one["phase"] == "rolled_back" for one in rows):
         return ROLLED_BACK_EXIT
     uplink = found["uplink"]
     offline = not found["peers"] and (uplink is None or not uplink["usable"])
@@ -57,6 +71,7 @@ def status(*, config: ConfigFile = CONFIG_FILE, state: Path | None = None, as_js
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     metadata, store = found["metadata"], found["store"]
     rows = [("metadata", _metadata_text(metadata))]
+    rows += [("warning", text) for text in (*metadata["troubles"], store["recovery"]) if text]
     if found["uplink"] is not None:
         uplink = found["uplink"]
         state = "usable" if uplink["usable"] else f"down: {uplink['error']}"

@@ -63,8 +63,10 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def percent_text(share: float) -> str:
-    """Return a share for people, rounded down where rounding up would claim all of it."""
+    """Return a share for people, rounded so that it never claims all where it is less, or nothing where it is more."""
     percent = 100 * share
+    if 0 < percent < 1:
+        return f"{max(percent, 0.1):.1f} %"
     return f"{math.floor(percent * 10) / 10:g} %" if 99 < percent < 100 else f"{percent:.0f} %"
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from ..errors import ConfigError, FetchError
 
 PACKAGE, OLD, NEW = "ruff", "0.17.5", "0.17.6"
+LEAST_BYTES = 100_000
+"""Bytes of a new release with which a run shows anything: less is there before an uplink can be cut. A guess."""
 _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 
@@ -43,6 +45,12 @@ class Inputs:
         return self.new.is_dir()
 
 
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files of a directory."""
+    files = [path] if path.is_file() else [part for part in path.rglob("*") if part.is_file() and not part.is_symlink()]
+    return sum(file.stat().st_size for file in files)
+
+
 def own_inputs(old: Path, new: Path) -> Inputs:
     """Return two releases from the user's disk.
 
@@ -52,6 +60,8 @@ def own_inputs(old: Path, new: Path) -> Inputs:
     for path in (old, new):
         if not path.exists():
             raise ConfigError(f"{path}: wanted a file or directory, there is nothing")
+        if not path.is_file() and not path.is_dir():
+            raise ConfigError(f"{path}: wanted a file or directory, it is neither")
     if old.is_dir() != new.is_dir():
         raise ConfigError(f"{old} and {new}: wanted two files or two directories")
     return Inputs("demo", "1", "2", old.resolve(), new.resolve())

@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from ..content.digest import digest
-from ..errors import FetchError, NodeError
+from ..errors import ConfigError, FetchError, NodeError
 from ..publish import PublishReport, site_cost
 from .inputs import Inputs
 from .result import Check, DeviceResult, Incident, Result, Sample
@@ -42,6 +42,11 @@ class Scenario:
     down_seconds: float = 1.5
     kill_gateway_at: float | None = None
     limit_seconds: float = 600.0
+
+    def check(self, spec: SiteSpec) -> None:
+        """Raise `ConfigError` if a site cannot go through this."""
+        if self.kill_gateway_at is not None and not spec.own_uplinks:
+            raise ConfigError("own-uplinks: wanted at least one device with an uplink of its own, to go on without the gateway")
 
 
 Tell = Callable[[Incident], None]
@@ -151,7 +156,8 @@ async def _update(run: _Run) -> None:
             await _observe(run)
             nursery.cancel_scope.cancel()
     if len(run.finished) == len(run.site.devices):
-        run.note("complete", f"all {len(run.site.devices)} devices run {run.report.version}")
+        count = len(run.site.devices)
+        run.note("complete", f"{'the device runs' if count == 1 else f'all {count} devices run'} {run.report.version}")
 
 
 async def _cut(run: _Run) -> None:
@@ -207,7 +213,8 @@ async def _look(run: _Run, member: Member) -> None:
         run.last[member.name] = rows[-1]
         refused = sum(row["refused_chunks"] for row in rows)
         if refused and not run.refused.get(member.name):
-            run.note("refused", f"{member.name} refused a wrong chunk: {(status['banned'] or ['?'])[-1]}")
+            liar = (status["banned"] or ["somebody"])[-1].split()[0]
+            run.note("refused", f"{member.name} refused a wrong chunk and shut {liar} out")
         run.refused[member.name] = max(refused, run.refused.get(member.name, 0))
     if _has(status, version) and member.name not in run.finished:
         run.finished[member.name] = trio.current_time() - run.start

@@ -17,7 +17,7 @@ from typing import Any
 
 import trio
 
-from ..errors import EdgeswarmError, FetchError, NodeError
+from ..errors import ConfigError, EdgeswarmError, FetchError, NodeError
 from ..node.control import ask
 from ..origin.server import serve_origin
 from ..publish import Fleet, NodeOptions, PublishOptions, PublishReport, add_site, enrol, init_fleet, publish
@@ -25,7 +25,10 @@ from .inputs import Inputs
 from .uplink import Uplink, open_uplink
 
 CHANNEL, SITE = "stable", "site"
-_START_SECONDS = 30.0
+_START_SECONDS, _START_SECONDS_EACH = 30.0, 4.0
+"""How long members may take to answer: each takes about a second of one core, and they start at once. A guess for busy machines."""
+MOST_DEVICES = 200
+"""Most devices of a run on one machine: each is a process of some 60 MB. A guess."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -39,6 +42,9 @@ class SiteSpec:
         own_uplinks: How many of them, the first ones, have an uplink of their own.
         bad_peer: Whether a malicious peer takes part.
         level: zstd level of the publisher.
+
+    Raises:
+        ConfigError: A number makes no sense.
     """
 
     devices: int = 8
@@ -46,6 +52,14 @@ class SiteSpec:
     own_uplinks: int = 0
     bad_peer: bool = True
     level: int = 12
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.devices <= MOST_DEVICES:
+            raise ConfigError(f"devices: wanted 1 to {MOST_DEVICES}, got {self.devices}")
+        for name in ("empty", "own_uplinks"):
+            if not 0 <= getattr(self, name) <= self.devices:
+                raise ConfigError(f"{name.replace('_', '-')}: wanted 0 to {self.devices}, the devices, got {getattr(self, name)}")
+        PublishOptions(level=self.level)
 
 
 @dataclass(slots=True)
@@ -164,14 +178,15 @@ class Site:
         Raises:
             NodeError: It did not come up.
         """
-        with trio.move_on_after(_START_SECONDS):
+        limit = _START_SECONDS + _START_SECONDS_EACH * len(self.members)
+        with trio.move_on_after(limit):
             while member.running:
                 status = await member.status()
                 if status:
                     return status
                 await trio.sleep(0.1)
         log = (member.folder / "log").read_text(errors="replace").strip()[-500:]
-        raise NodeError(f"{member.name} did not come up: {log or 'it said nothing'}")
+        raise NodeError(f"{member.name} did not come up within {limit:g} s: {log or 'it said nothing'}")
 
     def kill(self, member: Member) -> None:
         """End a member's process with SIGKILL."""

@@ -11,13 +11,16 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import os
+import signal
 import sys
+from types import FrameType
 
 import trio
 
 from ..errors import EdgeswarmError
 from .config import load_config
-from .process import run_process
+from .process import STOP_SIGNALS, run_process
 
 
 class JsonFormatter(logging.Formatter):
@@ -44,8 +47,23 @@ def start_logging(level: str, *, as_json: bool) -> None:
     logger.setLevel(level.upper())
 
 
+def take_signals() -> None:
+    """Let a signal to stop end this process until the node itself takes them: nothing is open yet.
+
+    Whoever started this process may have blocked them, so that none came while nobody could take it.
+    """
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        os._exit(0)
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
 def main(arguments: list[str]) -> int:
     """Run until SIGTERM; return the exit code."""
+    take_signals()
     wish = json.loads(arguments[0])
     start_logging(wish.get("log_level", "info"), as_json=wish.get("log_json", False))
     try:

@@ -17,8 +17,10 @@ from typing import Any, TypeVar
 from ..address import split_address
 from ..errors import ConfigError
 from ..trust.catalogue import ANY_VARIANT
+from ..trust.names import check_name, check_product
 
 _T = TypeVar("_T")
+_KINDS = {str: "text", Path: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class NodeSection:
     def __post_init__(self) -> None:
         if self.role not in {"device", "gateway"}:
             raise ConfigError(f"node.role: wanted 'device' or 'gateway', got {self.role!r}")
+        check_name(self.compatible, "node.compatible", ConfigError)
         for name in ("quota_mib", "min_free_mib", "expiry_grace_days"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"node.{name}: must not be negative")
@@ -175,6 +178,8 @@ class SubscribeSection:
     keep: int = 2
 
     def __post_init__(self) -> None:
+        check_product(self.product, ConfigError)
+        check_name(self.channel, "channel", ConfigError)
         if not 1 <= self.keep <= 1000:
             raise ConfigError(f"subscribe.keep: wanted 1 to 1000, got {self.keep}")
 
@@ -215,8 +220,10 @@ def load_config(path: str | Path, changes: Mapping[str, Mapping[str, Any]] | Non
     """
     try:
         data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: cannot be read: it is no UTF-8 text: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     try:
@@ -285,7 +292,7 @@ def _scalar(hint: Any, value: Any, path: str, folder: Path) -> Any:
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
-        raise ConfigError(f"{path}: wanted {'text' if hint in {str, Path} else hint.__name__}, got {value!r}")
+        raise ConfigError(f"{path}: wanted {_KINDS[hint]}, got {value!r}")
     return value
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import trio
 
 from ..abc import ChunkStore
-from ..errors import EdgeswarmError, ExpiredError, TrustError
+from ..errors import EdgeswarmError, ExpiredError, NotPublishedError
 from ..store.floorbook import FloorBook
 from ..trust.catalogue import Catalogue, Channel, Release
 from ..trust.client import ExpiryPolicy, Outcome, Steps, TrustClient, Want, grace
@@ -83,9 +83,9 @@ class Metadata:
 
     @property
     def catalogue(self) -> Catalogue:
-        """The releases and channels of the products that are kept; `TrustError` before the first refresh."""
+        """The releases and channels of the products that are kept; `NotPublishedError` before the first refresh."""
         if self._client is None:
-            raise TrustError("no verified metadata yet: neither the origin nor a peer was reached since this node was set up")
+            raise NotPublishedError("no verified metadata yet: neither the origin nor a peer was reached so far")
         if self._outcome is not None and self._now() > self._outcome.expires + self._policy.grace:
             expired = f"{self._outcome.expires_first} expired on {self._outcome.expires:%Y-%m-%d}"
             raise ExpiredError(f"{expired}: nothing new is installed until the origin or a peer brings newer metadata")
@@ -205,7 +205,8 @@ class Metadata:
         """Return a channel, which never goes back: the newest sequence seen is kept durably.
 
         Raises:
-            TrustError: There is no such channel, or its sequence went back.
+            NotPublishedError: There is no such channel.
+            TrustError: Its sequence went back.
         """
         channel = self.catalogue.channel(product, name)
         await in_thread(partial(self._check_sequence, channel))
@@ -215,7 +216,7 @@ class Metadata:
         self._book.raise_to(self._book.floors.followed(channel))
 
     def release(self, product: str, version: str, compatible: str) -> Release:
-        """Return the release of a version for this node's hardware; `TrustError` if there is none."""
+        """Return the release of a version for this node's hardware; `NotPublishedError` if there is none."""
         return self.catalogue.release(product, version, compatible)
 
 

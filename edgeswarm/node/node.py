@@ -16,7 +16,17 @@ import trio
 from ..abc import ChunkStore, OriginReader, PeerIdentity, ReadStream, Transport
 from ..content.digest import Digest
 from ..content.manifest import Manifest
-from ..errors import ConfigError, ContentError, EdgeswarmError, FetchError, NodeError, ObjectMissingError, StoreError, TrustError
+from ..errors import (
+    ConfigError,
+    ContentError,
+    EdgeswarmError,
+    FetchError,
+    NodeError,
+    NotPublishedError,
+    ObjectMissingError,
+    StoreError,
+    TrustError,
+)
 from ..exchange import TransferConfig
 from ..store.floorbook import FloorBook
 from ..trust.bundle import Identity
@@ -150,7 +160,9 @@ class Node:
             version: Version of the release.
 
         Raises:
-            TrustError: There is none, or metadata was never verified here.
+            NotPublishedError: There is none, or metadata was never verified here.
+            TrustError: Metadata has expired, or a channel went back.
+            ConfigError: What is asked for is no name.
         """
         await self._want(product)
         moved = await self.metadata.channel(product, channel) if channel else None
@@ -227,7 +239,7 @@ class Node:
         try:
             products = {section.product for section in self.config.subscribe}
             known = [release for product in sorted(products) for release in self.metadata.catalogue.releases(product)]
-        except TrustError as error:
+        except (NotPublishedError, TrustError) as error:
             _log.error("a release lost chunks and cannot be fetched again: %s", error)
             return
         for release in known:
@@ -324,7 +336,7 @@ class Subscription:
             changed = self._node.metadata.changed
             try:
                 release, channel = await self._node.find(self._product, channel=self._channel)
-            except TrustError as error:
+            except (NotPublishedError, TrustError) as error:
                 self.trouble = str(error)
                 _log.info("channel %s/%s: %s", self._product, self._channel, error)
             else:

@@ -64,6 +64,8 @@ def read_identity(folder: Path) -> Identity:
         ConfigError: It is not there or a file is missing.
         TrustError: Its files don't belong together.
     """
+    if not folder.is_dir():
+        raise ConfigError(f"identity folder {folder}: there is none; make it with `edgeswarm enrol`")
     files = {}
     for name in FILE_NAMES:
         path = folder / name
@@ -73,7 +75,10 @@ def read_identity(folder: Path) -> Identity:
             continue
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error}") from error
-    return Identity.from_files(files)
+    try:
+        return Identity.from_files(files)
+    except ConfigError as error:
+        raise ConfigError(f"{folder}: {error}") from error
 
 
 @asynccontextmanager

@@ -24,6 +24,8 @@ from .tasks import plain_nursery
 _log = logging.getLogger("edgeswarm.process")
 # Below the minute that a question may take on the control socket, so that there is an answer.
 _PATIENCE_SECONDS = 50.0
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""What ends a node, with exit code 0."""
 
 
 async def run_process(
@@ -38,7 +40,7 @@ async def run_process(
 
     Raises: as `open_node`.
     """
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
         async with open_node(config, parts) as node, plain_nursery() as nursery:
             followers = [open_follower(node, section) for section in config.subscribe]
             await nursery.start(serve_control, config.node.state, control_verbs(node, followers))

@@ -12,7 +12,7 @@ from datetime import datetime
 from ..address import split_address
 from ..errors import ConfigError
 from ..origin import check_origin
-from ..trust.authority import NODE_DAYS, ROLES, identity_uri, load_certificate
+from ..trust.authority import NODE_DAYS, ROLES, load_certificate
 from ..trust.bundle import Identity
 from ..trust.catalogue import ANY_VARIANT
 from ..trust.names import check_name, check_product
@@ -37,7 +37,7 @@ class Subscription:
         directory: The target is a directory, not a file.
 
     Raises:
-        TrustError: A name breaks the rule.
+        ConfigError: A name breaks the rule.
     """
 
     product: str
@@ -46,8 +46,8 @@ class Subscription:
     directory: bool = False
 
     def __post_init__(self) -> None:
-        check_product(self.product)
-        check_name(self.channel, "channel")
+        check_product(self.product, ConfigError)
+        check_name(self.channel, "channel", ConfigError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,6 @@ class NodeOptions:
 
     Raises:
         ConfigError: The node would refuse one of them.
-        TrustError: The hardware string is no name.
     """
 
     role: str = "device"
@@ -79,7 +78,7 @@ class NodeOptions:
     days: int = NODE_DAYS
 
     def __post_init__(self) -> None:
-        check_name(self.compatible, "variant")
+        check_name(self.compatible, "variant", ConfigError)
         if self.role not in ROLES:
             raise ConfigError(f"role: wanted one of {', '.join(ROLES)}, got {self.role!r}")
         if not 1 <= self.days <= _MOST_DAYS:
@@ -117,10 +116,9 @@ def enrol(
 
     Raises:
         ConfigError: Something is there already, there is no such site, or a node of that name was enrolled before.
-        TrustError: A name breaks the rule.
     """
     wish = options or NodeOptions()
-    identity_uri(fleet.name, site, node)
+    check_name(node, "node", ConfigError)
     beacon_key = site_key(fleet, site)
     before = node_record(fleet, site, node)
     if before is not None and not again:

@@ -196,10 +196,9 @@ def init_fleet(
         passphrase: Encrypts all keys.
 
     Raises:
-        ConfigError: Something is there already, or a number makes no sense.
-        TrustError: The name breaks the rule.
+        ConfigError: Something is there already, the name breaks the rule, or a number makes no sense.
     """
-    check_name(name, "fleet")
+    check_name(name, "fleet", ConfigError)
     if not 1 <= root_threshold <= root_keys <= _MAX_ROOT_KEYS:
         raise ConfigError(f"root keys: wanted 1 to {_MAX_ROOT_KEYS}, and a threshold up to that, got {root_keys}, {root_threshold}")
     folder, lasts = os.path.abspath(directory), expiries or Expiries()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ..errors import TrustError
+from ..errors import NotPublishedError
 from ..trust.catalogue import Catalogue, Channel, Release
 
 
@@ -46,7 +46,7 @@ def likely_bases(catalogue: Catalogue, product: str, version: str, channel: str,
             continue
         try:
             release = catalogue.release(product, old, compatible)
-        except TrustError:
+        except NotPublishedError:
             continue  # that version was never made for this hardware
         if release.index_for(None) is not None:
             yield release

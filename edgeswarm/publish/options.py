@@ -40,8 +40,7 @@ class PublishOptions:
         cancelled: Asked often; True stops with nothing changed.
 
     Raises:
-        ConfigError: A number is out of range.
-        TrustError: The variant is no name.
+        ConfigError: A number is out of range, or the variant is no name.
     """
 
     compatible: str = ANY_VARIANT
@@ -55,7 +54,7 @@ class PublishOptions:
     cancelled: Callable[[], bool] = field(default=_never, repr=False)
 
     def __post_init__(self) -> None:
-        check_name(self.compatible, "variant")
+        check_name(self.compatible, "variant", ConfigError)
         rows = (("delta_from", 0, MAX_INDEXES - 1), ("level", 1, 22), ("unit_bytes", 1024, 1 << 20), ("threads", 0, 256))
         for name, lowest, highest in rows:
             if not lowest <= getattr(self, name) <= highest:

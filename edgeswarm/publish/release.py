@@ -19,7 +19,7 @@ from ..abc import OriginWriter
 from ..content.digest import Digest, digest
 from ..content.index import PackIndex, manifest_name
 from ..content.manifest import BuiltManifest, build_manifest
-from ..errors import BaseMissingError, ContentError, PublishError, TrustError
+from ..errors import BaseMissingError, ConfigError, ContentError, PublishError, TrustError
 from ..trust.catalogue import MAX_INDEXES, Catalogue, Channel, IndexRef, Release
 from ..trust.names import check_name, check_product, encoded_role, split_file_name
 from ..trust.repository import Repository
@@ -65,14 +65,14 @@ def publish(
         options: What else can be set.
 
     Raises:
-        ConfigError: The path or an option makes no sense.
+        ConfigError: The path or an option makes no sense, or a name breaks the rules.
         PublishError: The version is taken by other content, the source changed meanwhile, the channel would go back, it was
             cancelled, or the origin cannot be written.
-        TrustError: What is at the origin does not verify, a name breaks the rules, or keys are missing.
+        TrustError: What is at the origin does not verify, or keys are missing.
     """
     started, options = time.monotonic(), options or PublishOptions()
-    version, channel = check_name(version, "version"), check_name(channel, "channel")
-    aim = _Aim(fleet, check_product(product), version, channel, options.compatible, now)
+    version, channel = check_name(version, "version", ConfigError), check_name(channel, "channel", ConfigError)
+    aim = _Aim(fleet, check_product(product, ConfigError), version, channel, options.compatible, now)
     source, writer = open_source(path, options.kind), fleet.writer()
     repository = fleet.repository(writer, now=now)
     catalogue = repository.catalogue

@@ -85,10 +85,9 @@ def add_site(fleet: Fleet, name: str) -> str:
     """Add a site: nodes of it find each other by a beacon key of its own. Return the path of its folder.
 
     Raises:
-        ConfigError: There is such a site already.
-        TrustError: The name breaks the rule.
+        ConfigError: There is such a site already, or the name breaks the rule.
     """
-    folder = fleet.path("sites", check_name(name, "site"))
+    folder = fleet.path("sites", check_name(name, "site", ConfigError))
     if os.path.exists(os.path.join(folder, _SITE_KEY)):
         raise ConfigError(f"site {name!r}: exists already; it was left as it is")
     if not os.path.isdir(folder):
@@ -106,10 +105,9 @@ def site_key(fleet: Fleet, site: str) -> bytes:
     """Return the key of a site's beacons.
 
     Raises:
-        ConfigError: There is no such site, or its key is damaged.
-        TrustError: The name breaks the rule.
+        ConfigError: There is no such site, its key is damaged, or the name breaks the rule.
     """
-    path = fleet.path("sites", check_name(site, "site"), _SITE_KEY)
+    path = fleet.path("sites", check_name(site, "site", ConfigError), _SITE_KEY)
     if not os.path.exists(path):
         raise ConfigError(f"site {site!r} is not known: add it with `edgeswarm site add {site}`")
     try:
@@ -123,7 +121,6 @@ def nodes_of(fleet: Fleet, site: str) -> list[NodeRecord]:
 
     Raises:
         ConfigError: There is no such site, or a record is damaged.
-        TrustError: The name breaks the rule.
     """
     site_key(fleet, site)
     folder = fleet.path("sites", site, _NODES)
@@ -163,4 +160,4 @@ def write_record(fleet: Fleet, site: str, record: NodeRecord, *, again: bool) ->
 
 
 def _record_path(fleet: Fleet, site: str, node: str) -> str:
-    return fleet.path("sites", check_name(site, "site"), _NODES, check_name(node, "node") + _SUFFIX)
+    return fleet.path("sites", check_name(site, "site", ConfigError), _NODES, check_name(node, "node") + _SUFFIX)

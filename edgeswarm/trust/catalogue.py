@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..content.digest import DIGEST_BYTES, Digest
-from ..errors import TrustError
+from ..errors import ConfigError, NotPublishedError, TrustError
 from .names import channel_path, check_name, check_product, release_path
 from .steps import Target
 
@@ -324,12 +324,14 @@ class Catalogue:
         """Return a channel.
 
         Raises:
-            TrustError: There is none, or what is said about it is malformed.
+            NotPublishedError: There is none.
+            ConfigError: What is asked for is no name.
+            TrustError: What is said about it is malformed.
         """
-        path = channel_path(check_product(product), check_name(name, "channel"))
+        path = channel_path(check_product(product, ConfigError), check_name(name, "channel", ConfigError))
         found = self._source.target(path)
         if found is None:
-            raise TrustError(f"product {product!r} has no channel {name!r}; it has {self.channels(product) or 'none'}")
+            raise NotPublishedError(f"product {product!r} has no channel {name!r}; it has {self.channels(product) or 'none'}")
         return decode_channel(product, name, found.custom)
 
     def channels(self, product: str) -> list[str]:
@@ -340,15 +342,17 @@ class Catalogue:
         """Return the release for a device: of its own variant, else of `ANY_VARIANT`.
 
         Raises:
-            TrustError: There is none, or what is said about it is malformed.
+            NotPublishedError: There is none.
+            ConfigError: What is asked for is no name.
+            TrustError: What is said about it is malformed.
         """
-        check_product(product)
-        check_name(version, "version")
-        for variant in dict.fromkeys((check_name(compatible, "variant"), ANY_VARIANT)):
+        check_product(product, ConfigError)
+        check_name(version, "version", ConfigError)
+        for variant in dict.fromkeys((check_name(compatible, "variant", ConfigError), ANY_VARIANT)):
             found = self._source.target(release_path(product, version, variant))
             if found is not None:
                 return decode_release(product, version, variant, found.length, found.custom)
-        raise TrustError(f"product {product!r} has no release {version!r} for {compatible!r}")
+        raise NotPublishedError(f"product {product!r} has no release {version!r} for {compatible!r}")
 
     def releases(self, product: str) -> list[Release]:
         """Return all releases of a product, sorted by path.
@@ -365,7 +369,7 @@ class Catalogue:
 
     def _below(self, product: str, kind: str, depth: int) -> list[list[str]]:
         """Return the last `depth` parts of the paths below `<product>/<kind>/`; a path that breaks the name rule is left out."""
-        prefix = f"{check_product(product)}/{kind}/"
+        prefix = f"{check_product(product, ConfigError)}/{kind}/"
         parts = [path[len(prefix) :].split("/") for path in self._source.target_paths() if path.startswith(prefix)]
         return [part for part in parts if len(part) == depth and all(_is_name(text) for text in part)]
 

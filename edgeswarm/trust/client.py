@@ -18,7 +18,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ..errors import LocalProtocolError, TrustError
+from ..errors import LocalProtocolError, NotPublishedError, TrustError
 from .floor import VersionFloor
 from .steps import STRICT, ExpiryPolicy, Outcome, Steps, Target, Want, drive, grace
 from .workflow import Workflow
@@ -158,11 +158,11 @@ class TrustClient:
         """Return what the roles verified so far say about a path, without any want.
 
         Raises:
-            TrustError: A role that may speak of it was not loaded: run `product` first.
+            NotPublishedError: A role that may speak of it was not loaded: run `product` first.
         """
 
         def refuse(want: Want) -> bytes | None:
-            raise TrustError(f"{want.name} is needed to look up {path!r}: load its product first")
+            raise NotPublishedError(f"{want.name} is needed to look up {path!r}: load its product first")
 
         return drive(self.find(path), refuse)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from ..errors import TrustError
+from ..errors import EdgeswarmError, TrustError
 
 NAME_RULE = r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}"
 """A name starts with a letter or digit: never hidden, never `..`, never an option; it needs no escaping in a path or a URI."""
@@ -17,30 +17,31 @@ _VERSIONED = re.compile(r"([1-9][0-9]{0,18})\.(.{1,512})\.json")
 RESERVED_ROLES = frozenset({"root", "targets", "snapshot", "timestamp"})
 
 
-def check_name(text: object, what: str) -> str:
+def check_name(text: object, what: str, blame: type[EdgeswarmError] = TrustError) -> str:
     """Return `text` if it follows the name rule.
 
     Args:
         text: Anything, e.g. a value just parsed.
         what: What the name is for, for the message.
+        blame: What is raised: `ConfigError` for a name that a person or a program asks for, `TrustError` for one that was read.
 
     Raises:
-        TrustError: It is no string or breaks the rule.
+        EdgeswarmError: It is no string or breaks the rule; of the class `blame`.
     """
     if isinstance(text, str) and _NAME.fullmatch(text):
         return text
-    raise TrustError(f"{what} {str(text)[:80]!r} is not a name: wanted {NAME_RULE}")
+    raise blame(f"{what} {str(text)[:80]!r} is not a name: wanted {NAME_RULE}")
 
 
-def check_product(text: object) -> str:
+def check_product(text: object, blame: type[EdgeswarmError] = TrustError) -> str:
     """Return `text` if it may name a product: a name, and not one of TUF's own roles.
 
     Raises:
-        TrustError: It may not.
+        EdgeswarmError: It may not; of the class `blame`, as for `check_name`.
     """
-    name = check_name(text, "product")
+    name = check_name(text, "product", blame)
     if name in RESERVED_ROLES:
-        raise TrustError(f"product {name!r} has the name of a TUF role: choose another one")
+        raise blame(f"product {name!r} has the name of a TUF role: choose another one")
     return name
 
 

@@ -183,7 +183,7 @@ def test_wrong_usage_is_one_line_and_2(capsys: pytest.CaptureFixture[str], argum
 
 
 def test_errors_end_with_their_exit_code(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: object) -> int:
+    def full(*_: object) -> int:
         raise NoSpaceError("the disk\nis [bold]full[/bold]")
 
     monkeypatch.setattr("edgeswarm.cli.app.run", full)
@@ -191,7 +191,7 @@ def test_errors_end_with_their_exit_code(capsys: pytest.CaptureFixture[str], mon
 
 
 def test_an_interrupt_is_quiet(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_: object) -> int:
+    def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("edgeswarm.cli.app.run", interrupted)
@@ -200,7 +200,7 @@ def test_an_interrupt_is_quiet(capsys: pytest.CaptureFixture[str], monkeypatch: 
 
 
 def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def bug(_: object) -> int:
+    def bug(*_: object) -> int:
         raise ZeroDivisionError
 
     monkeypatch.setattr("edgeswarm.cli.app.run", bug)
@@ -329,7 +329,17 @@ def test_a_fleet_folder_with_its_keys_is_not_served(capsys: pytest.CaptureFixtur
         (["--report", "/nowhere/report.html"], "no folder"),
         (["--old", "a"], "--new"),
         (["--old", "a", "--new", "a"], "same content"),
-        (["--devices", "0"], "--devices"),
+        (["--devices", "0"], "devices: wanted 1 to 200, got 0"),
+        (["--own-uplinks", "9"], "own-uplinks: wanted 0 to 8"),
+        (["--kill-gateway", "--own-uplinks", "0"], "own-uplinks: wanted at least one"),
+        (["--report", "."], "cannot be written: Is a directory"),
+        (["--json", "/proc/self/x.json"], "cannot be written"),
+        (["--keep", "."], "--keep"),
+        (["--keep", "nowhere/k"], "--keep"),
+        (["--uplink", "fast"], "rate 'fast'"),
+        (["--old", "/dev/null", "--new", "/dev/zero"], "it is neither"),
+        (["--old", "a", "--new", "nowhere"], "there is nothing"),
+        ([], "b: wanted a release of at least 100000 bytes"),
     ],
 )
 def test_a_demo_that_cannot_be_is_refused_at_once(

@@ -296,6 +296,7 @@ def test_times_shares_and_counts() -> None:
         "0.0 s", "19.4 s", "2 min 0 s", "3 min 20 s", "never", "never",
     ]  # fmt: skip
     assert [percent_text(share) for share in (0, 0.5, 0.93, 0.9997, 1, 1.02)] == ["0 %", "50 %", "93 %", "99.9 %", "100 %", "102 %"]
+    assert [percent_text(share) for share in (1e-9, 0.0015, 0.006, 0.0123)] == ["0.1 %", "0.1 %", "0.6 %", "1 %"]
     assert [count_text(number, "device") for number in (0, 1, 8)] == ["0 devices", "1 device", "8 devices"]
 
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from edgeswarm.abc import PeerIdentity
-from edgeswarm.errors import TrustError
+from edgeswarm.errors import NotPublishedError
 from edgeswarm.exchange import ranking
 from edgeswarm.node import Node
 from edgeswarm.store import MemoryStore
@@ -154,7 +154,7 @@ async def test_floors_hold_when_the_files_are_lost(autojump_clock: CLOCK) -> Non
     async with world.node("a", origin=MemoryOrigin(old), store=store) as node:
         await trio.sleep(10)
         assert node.metadata.version == 0
-        with pytest.raises(TrustError):
+        with pytest.raises(NotPublishedError):
             await node.find("app", channel="stable")
 
 
@@ -202,7 +202,7 @@ async def test_a_product_that_is_wanted_later_is_fetched(autojump_clock: CLOCK) 
         world.node("a", peers=("gateway:7651",)) as device,
     ):
         await wait_until_version([gateway, device], 2)
-        with trio.fail_after(30), pytest.raises(TrustError):
+        with trio.fail_after(30), pytest.raises(NotPublishedError):
             await device.find("app", channel="stable")
         await current(gateway)
         assert (await current(device)).version == "1"

@@ -68,7 +68,7 @@ def test_senseless_root_keys_are_refused(tmp_path: Path, keys: int, threshold: i
 
 
 def test_a_bad_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrustError):
+    with pytest.raises(ConfigError):
         init_fleet(str(tmp_path / "f"), name="a/b", now=NOW)
 
 

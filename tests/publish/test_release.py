@@ -411,6 +411,6 @@ def test_options_are_checked(field: str, value: int) -> None:
 def test_bad_names_are_refused_before_anything_is_done(world: World) -> None:
     before = world.snapshot()
     for version, channel in (("../1", "stable"), ("1", "a/b")):
-        with pytest.raises(TrustError):
+        with pytest.raises(ConfigError):
             world.publish(V1, version, channel)
     assert world.snapshot() == before

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
 
-from edgeswarm.errors import ExpiredError, LocalProtocolError, ObjectMissingError, TrustError
+from edgeswarm.errors import ExpiredError, LocalProtocolError, NotPublishedError, ObjectMissingError, TrustError
 from edgeswarm.trust.client import MAX_DELEGATIONS, TrustClient, drive, grace
 from edgeswarm.trust.keys import SigningKey
 
@@ -296,7 +296,7 @@ def test_a_product_role_cannot_speak_of_another_product(world: World) -> None:
     assert "ruff/releases/9.9/any" in node.client.target_paths()
     assert node.client.target("ruff/releases/9.9/any") is None
     assert [found.version for found in node.catalogue.releases("ruff")] == ["1.0"]
-    with pytest.raises(TrustError, match="no channel 'canary'"):
+    with pytest.raises(NotPublishedError, match="no channel 'canary'"):
         node.catalogue.channel("ruff", "canary")
 
 
@@ -319,7 +319,7 @@ def test_a_product_that_was_not_loaded_cannot_be_looked_up(world: World) -> None
     node = Node(world.root1)
     client = node.open()
     drive(client.refresh(), node.answers(world.origin))
-    with pytest.raises(TrustError, match="load its product first"):
+    with pytest.raises(NotPublishedError, match="load its product first"):
         client.target("ruff/channels/stable")
     assert drive(client.find("ruff/channels/stable"), node.answers(world.origin)) is not None
 
