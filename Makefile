@@ -34,8 +34,9 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports --no-cache
 
+# Two at a time: many tests wait for real processes.
 unit: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 # Longer than a commit should take: the demo and all its variants on real input.
 nightly: setup
