@@ -3,15 +3,18 @@
 Theory of operation. All nodes with a usable uplink rank themselves for each span by rendezvous hashing. The first claims it and
 says so; the others leave a claimed span alone while its holder makes progress. A node that has nothing of its own left takes over
 spans that stay unclaimed, after a delay that grows with its rank. When two claim the same span, the better rank keeps it. A claim
-is void when the link to its holder is gone, when the holder releases it, or when it makes no progress for a while.
+is void when the link to its holder is gone, when the holder releases it, or when it makes no progress for a while. Progress is the
+holder's word; what counts in the end are chunks that came here (`credit`).
 
 Times are seconds on the caller's monotonic clock.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
+from .credit import Credit
 from .events import Peer
 from .rendezvous import rank_of, ranking
 
@@ -19,11 +22,9 @@ TAKEOVER_SECONDS = 0.75
 """Wait per rank before an unclaimed span of another node is taken: a guess, far above the time to hear a claim on a LAN."""
 STALL_SECONDS = 10.0
 """A claim without progress for this long is void: a guess, 64 KiB at 52 kbit/s."""
-BELIEVED_SECONDS = 120.0
-"""How long a holder's word alone renews its claim; chunks of the span that come to anybody prolong it. A guess: a span of 1 MiB,
-encoded, at 70 kbit/s."""
 RENEW_SECONDS = 1.0
 """A holder repeats its claim this often while it makes progress."""
+_MOST_CREDITS = 1024  # nodes that were once here; twice a site of 500
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ class Leases:
     _ranks: dict[int, int] = field(default_factory=dict)
     _claims: dict[int, _Claim] = field(default_factory=dict)
     _renewed: dict[int, float] = field(default_factory=dict)
-    _believed: dict[tuple[Peer, int], float] = field(default_factory=dict)
+    _credits: dict[Peer, Credit] = field(default_factory=dict)
 
     def set_uplink(self, peer: Peer, *, usable: bool) -> None:
         """Note whether a neighbour has a usable uplink."""
@@ -79,26 +80,41 @@ class Leases:
         """Note a neighbour's claim; return whether this node must give up its own claim on the span.
 
         A claim that has stalled gives way to any other. One of a neighbour that never said that it has an uplink counts for
-        nothing, nor does more progress than is believed: a holder whose span brings nothing to anybody loses it.
+        nothing, nor does one of a neighbour whose claims brought nothing for too long.
         """
         if peer not in self.uplinks:
             return False
         known = self._claims.get(span)
-        if known is None or known.holder == peer:
-            believed = now < self._believed.setdefault((peer, span), now + BELIEVED_SECONDS)
-            moved = now if believed and (known is None or progress > known.progress) else known.moved if known else -STALL_SECONDS
-            self._claims[span] = _Claim(peer, progress, moved)
+        if known is not None and known.holder != peer and not self._gives_way(span, known, peer, now):
             return False
-        if now - known.moved < STALL_SECONDS and self.rank(span, known.holder) <= self.rank(span, peer):
-            return False
-        self._claims[span] = _Claim(peer, progress, now)
-        return known.holder == self.own
+        self._credits.setdefault(peer, Credit()).pass_to(now, holds=self._holds(peer, now))
+        moved = now if known is None or known.holder != peer or progress > known.progress else known.moved
+        self._claims[span] = _Claim(peer, progress, moved)
+        return known is not None and known.holder == self.own
 
-    def delivered(self, span: int, now: float) -> None:
-        """Note that chunks of a span are at some neighbour: whoever holds the span is believed for longer."""
-        claim = self._claims.get(span)
-        if claim is not None and (claim.holder, span) in self._believed:
-            self._believed[claim.holder, span] = now + BELIEVED_SECONDS
+    def _gives_way(self, span: int, known: _Claim, peer: Peer, now: float) -> bool:
+        """Tell if the holder of a span must leave it to a neighbour that claims it too."""
+        if not self._believes(peer, now):
+            return False
+        stalled = now - known.moved >= STALL_SECONDS
+        return stalled or self.rank(span, known.holder) > self.rank(span, peer)
+
+    def _holds(self, peer: Peer, now: float) -> bool:
+        return any(claim.holder == peer and now - claim.moved < STALL_SECONDS for claim in self._claims.values())
+
+    def _believes(self, peer: Peer, now: float) -> bool:
+        credit = self._credits.get(peer)
+        if credit is None:
+            return True
+        credit.pass_to(now, holds=self._holds(peer, now))
+        return now >= credit.doubted_until
+
+    def delivered(self, chunks: Counter[int], now: float) -> None:
+        """Note how many chunks of each span have come here, verified: whoever holds the span is believed for longer."""
+        for span, count in chunks.items():
+            claim = self._claims.get(span)
+            if claim is not None and claim.holder in self._credits:
+                self._credits[claim.holder].earn(count, now)
 
     def claim(self, span: int, now: float) -> None:
         """Claim a span for this node."""
@@ -116,17 +132,23 @@ class Leases:
         self._renewed[span] = now
         return True
 
-    def release(self, peer: Peer, span: int) -> bool:
+    def release(self, peer: Peer, span: int, now: float) -> bool:
         """Drop a node's claim on a span; return whether it had one."""
         claim = self._claims.get(span)
         if claim is None or claim.holder != peer:
             return False
+        if peer in self._credits:
+            self._credits[peer].pass_to(now, holds=self._holds(peer, now))
         del self._claims[span]
         self._renewed.pop(span, None)
         return True
 
-    def remove(self, peer: Peer) -> None:
-        """Forget a neighbour: its uplink and its claims."""
+    def remove(self, peer: Peer, now: float) -> None:
+        """Forget a neighbour's uplink and claims; not what its claims were worth: it may come back."""
+        if peer in self._credits:
+            self._credits[peer].pass_to(now, holds=self._holds(peer, now))
+        while len(self._credits) > _MOST_CREDITS:
+            del self._credits[next(iter(self._credits))]
         self.set_uplink(peer, usable=False)
         for span in [s for s, claim in self._claims.items() if claim.holder == peer]:
             del self._claims[span]
@@ -134,7 +156,9 @@ class Leases:
     def held_by_other(self, span: int, now: float) -> bool:
         """Tell if a neighbour holds the span and makes progress."""
         claim = self._claims.get(span)
-        return claim is not None and claim.holder != self.own and now - claim.moved < STALL_SECONDS
+        if claim is None or claim.holder == self.own or now - claim.moved >= STALL_SECONDS:
+            return False
+        return self._believes(claim.holder, now)
 
     def own_spans(self) -> list[int]:
         """Return the spans that this node holds."""

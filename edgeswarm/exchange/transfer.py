@@ -1,7 +1,8 @@
 """The transfer of one manifest at one node: what to ask of which neighbour, and which spans to take over the uplink.
 
 Theory of operation. The machine knows which chunks are here and which neighbour has which. It keeps a window of requests open to
-each neighbour that offers something missing. A chunk is asked of one neighbour at a time, so that a wrong one has one culprit.
+each neighbour that offers something missing, as large as its rate allows. A chunk is asked of one neighbour at a time, so that a
+wrong one has one culprit.
 
 Fresh chunks spread like a tree rather than a star: the nodes that lack a chunk take turns by its index, and a node asks at once
 only if more neighbours hold the chunk than nodes come before it in that order; the others wait a little, by which time the first
@@ -19,6 +20,7 @@ from __future__ import annotations
 import itertools
 import math
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,7 @@ from .events import (
     WakeAt,
 )
 from .leases import TAKEOVER_SECONDS, Leases
+from .window import Window
 
 if TYPE_CHECKING:
     from random import Random
@@ -65,8 +68,8 @@ class TransferConfig:
     """What can be set.
 
     Attributes:
-        window_chunks: Chunks asked of one neighbour and not yet come. 32 are 2 MiB at the average size: two round trips of 10 ms at
-            1 Gbit/s.
+        window_chunks: Most chunks asked of one neighbour and not yet come; a slow one gets fewer (`window`). 32 are 2 MiB at the
+            average size: two round trips of 10 ms at 1 Gbit/s.
         open_chunks: Chunks asked of all neighbours together and not yet come: what may have to be held in memory at once. 64 are
             4 MiB at the average size.
         spans_at_once: Spans that this node fetches over the uplink at the same time.
@@ -123,6 +126,7 @@ class TransferMachine:
         self._may_use_uplink = may_use_uplink
         self._asked: dict[int, Peer] = {}
         self._open: dict[Peer, int] = {}
+        self._windows: dict[Peer, Window] = {}
         self._heard: dict[Peer, float] = {}
         self._told: dict[Peer, None] = {}
         self._fresh_since = array("d", [math.inf]) * chunks  # when a neighbour first said that it has the chunk
@@ -165,16 +169,17 @@ class TransferMachine:
     def _on_joined(self, event: PeerJoined, now: float) -> list[Effect]:
         self.availability.add_peer(event.peer)
         self._open.setdefault(event.peer, 0)
+        self._windows.setdefault(event.peer, Window(self.config.window_chunks))
         self._heard[event.peer] = now
         return self._on_peer_uplink(PeerUplink(event.peer, event.uplink), now)
 
     def _on_left(self, event: PeerLeft, now: float) -> list[Effect]:
         for chunk in [chunk for chunk, peer in self._asked.items() if peer == event.peer]:
             self._unask(chunk)
-        for table in (self._open, self._heard, self._told, self._rested, self._doubted):
+        for table in (self._open, self._windows, self._heard, self._told, self._rested, self._doubted):
             table.pop(event.peer, None)
         self.availability.remove_peer(event.peer)
-        self.leases.remove(event.peer)
+        self.leases.remove(event.peer, now)
         return []
 
     def _on_peer_uplink(self, event: PeerUplink, _now: float) -> list[Effect]:
@@ -189,9 +194,18 @@ class TransferMachine:
         for chunk in event.chunks:
             if 0 <= chunk < self.availability.chunks and not self.availability.is_here(chunk):
                 self._fresh_since[chunk] = min(self._fresh_since[chunk], now)
-        for span in dict.fromkeys(chunk // self.config.span_chunks for chunk in event.chunks):
-            self.leases.delivered(span, now)
-        return []
+        return self._leave_what_neighbours_have()
+
+    def _leave_what_neighbours_have(self) -> list[Effect]:
+        """Stop fetching spans of which neighbours turn out to have most that is missing; what only the origin has is begun anew."""
+        effects: list[Effect] = []
+        for span in self._fetching:
+            first = span * self.config.span_chunks
+            chunks = range(first, min(first + self.config.span_chunks, self.availability.chunks))
+            missing = sum(not self.availability.is_here(chunk) for chunk in chunks)
+            if len(self.availability.lone_chunks(span)) * 2 < missing:
+                effects.append(CancelSpan(span))
+        return effects
 
     def _on_dropped(self, event: PeerDropped, now: float) -> list[Effect]:
         self.availability.peer_dropped(event.peer, event.chunk)
@@ -204,16 +218,18 @@ class TransferMachine:
             return [CancelSpan(event.span), Release(event.span)]
         return []
 
-    def _on_releases(self, event: PeerReleases, _now: float) -> list[Effect]:
-        self.leases.release(event.peer, event.span)
+    def _on_releases(self, event: PeerReleases, now: float) -> list[Effect]:
+        self.leases.release(event.peer, event.span, now)
         return []
 
     def _on_here(self, event: ChunkHere, now: float) -> list[Effect]:
-        for chunk in self.availability.add_here(event.chunks):
-            peer = self._asked.pop(chunk, None)
-            if peer is not None:
-                self._open[peer] -= 1
-                self._heard[peer] = now
+        fresh = self.availability.add_here(event.chunks)
+        came = Counter(peer for chunk in fresh if (peer := self._asked.pop(chunk, None)) is not None)
+        for peer, count in came.items():
+            self._open[peer] -= count
+            self._windows[peer].came(count, now - self._heard[peer])
+            self._heard[peer] = now
+        self.leases.delivered(Counter(chunk // self.config.span_chunks for chunk in fresh), now)
         return []
 
     def _on_failed(self, event: ChunkFailed, _now: float) -> list[Effect]:
@@ -230,9 +246,9 @@ class TransferMachine:
     def _on_progress(self, event: SpanProgress, now: float) -> list[Effect]:
         return [Claim(event.span, event.progress)] if self.leases.progress(event.span, event.progress, now) else []
 
-    def _on_ended(self, event: SpanEnded, _now: float) -> list[Effect]:
+    def _on_ended(self, event: SpanEnded, now: float) -> list[Effect]:
         self._fetching.pop(event.span, None)
-        return [Release(event.span)] if self.leases.release(self._own, event.span) else []
+        return [Release(event.span)] if self.leases.release(self._own, event.span, now) else []
 
     def _unask(self, chunk: int) -> None:
         del self._asked[chunk]
@@ -247,7 +263,7 @@ class TransferMachine:
         peers = sorted(self._open, key=lambda peer: (self.availability.held_by(peer), peer))
         effects: list[Effect] = []
         for peer in peers:
-            room = min(self.config.window_chunks - self._open[peer], self.config.open_chunks - len(self._asked))
+            room = min(self._windows[peer].chunks - self._open[peer], self.config.open_chunks - len(self._asked))
             if room <= 0 or now < self._rested.get(peer, now):
                 continue
             chosen = self._choose(peer, room, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -88,10 +89,10 @@ def test_a_stalled_claim_gives_way_to_a_worse_rank(own: bytes) -> None:
 def test_release_by_the_holder_only() -> None:
     table = leases(MIDDLE)
     table.heard(BEST, SPAN, 0, 0.0)
-    assert not table.release(WORST, SPAN)
+    assert not table.release(WORST, SPAN, 0.0)
     assert table.held_by_other(SPAN, 0.0)
-    assert table.release(BEST, SPAN)
-    assert not table.release(BEST, SPAN)
+    assert table.release(BEST, SPAN, 0.0)
+    assert not table.release(BEST, SPAN, 0.0)
     assert not table.held_by_other(SPAN, 0.0)
 
 
@@ -100,7 +101,7 @@ def test_what_a_peer_held_is_free_when_it_is_gone() -> None:
     table.heard(BEST, SPAN, 0, 0.0)
     table.heard(BEST, SPAN + 1, 0, 0.0)
     table.claim(SPAN + 2, 0.0)
-    table.remove(BEST)
+    table.remove(BEST, 0.0)
     assert not table.held_by_other(SPAN, 0.0)
     assert table.own_spans() == [SPAN + 2]
     assert table.rank(SPAN) == 0
@@ -130,12 +131,51 @@ def test_a_holder_that_delivers_nothing_is_not_believed_for_ever() -> None:
         table.heard(BEST, SPAN, second, float(second))
         held.append(table.held_by_other(SPAN, float(second)))
     assert held[:120] == [True] * 120
-    assert not any(held[135:])
+    assert not any(held[121:240]), "and then it gets another chance"
+
+
+def test_who_claims_everything_and_brings_nothing_delays_a_site_less_and_less() -> None:
+    """A better rank, new spans, releases, links that come and go: none of it starts a new credit."""
+    table = leases(WORST)
+    blocked = []
+    for second in range(3 * 3600):
+        now, span = float(second), second // 20
+        if span % 3 == 0:
+            table.claim(span, now)
+        table.heard(BEST, span, second, now)
+        blocked.append(table.held_by_other(span, now))
+        if second % 20 == 19:
+            table.release(BEST, span, now)
+            table.remove(BEST, now)
+            table.set_uplink(BEST, usable=True)
+    hours = [sum(blocked[start : start + 3600]) for start in (0, 3600, 7200)]
+    assert hours[0] < 900
+    assert hours[1] + hours[2] < 500
+
+
+def test_who_waits_for_its_uplink_is_believed_afterwards() -> None:
+    table = leases(MIDDLE)
+    for round_ in range(50):
+        now = 1000.0 * round_
+        table.heard(BEST, SPAN, 0, now)
+        assert table.held_by_other(SPAN, now + 5)
+        table.delivered(Counter({SPAN: 1}), now + 30)
+        table.release(BEST, SPAN, now + 31)
+
+
+def test_a_doubted_neighbour_does_not_take_what_another_fetches() -> None:
+    table = leases(MIDDLE)
+    for second in range(130):
+        table.heard(BEST, SPAN, second, float(second))
+    table.release(BEST, SPAN, 130.0)
+    table.claim(SPAN, 130.0)
+    assert not table.heard(BEST, SPAN, 1000, 131.0)
+    assert table.own_spans() == [SPAN]
 
 
 def test_a_holder_that_delivers_is_believed() -> None:
     table = leases(MIDDLE)
     for second in range(300):
         table.heard(BEST, SPAN, second, float(second))
-        table.delivered(SPAN, float(second))
+        table.delivered(Counter({SPAN: 1}), float(second))
         assert table.held_by_other(SPAN, float(second))

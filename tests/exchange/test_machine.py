@@ -92,12 +92,57 @@ def test_an_empty_artifact_is_complete_at_the_first_event() -> None:
 
 def test_the_window_limits_what_is_asked_of_one_neighbour() -> None:
     tested = machine(100, window_chunks=8)
-    effects = feed(tested, PeerJoined(PEER, False), PeerHas(PEER, range(100)))
-    effects += feed(tested, Tick(), now=5.0)
+    feed(tested, PeerJoined(PEER, False))
+    effects = feed(tested, PeerHas(PEER, range(100)), Tick(), now=5.0)
     chunks = [chunk for ask in of_type(AskPeer, effects) for chunk in ask.chunks]
     assert len(chunks) == 8
-    again = feed(tested, ChunkHere(chunks[:3]), now=5.0)
+    again = feed(tested, ChunkHere(chunks[:3]), now=5.1)
     assert sum(len(ask.chunks) for ask in of_type(AskPeer, again)) == 3
+
+
+def test_a_slow_neighbour_gets_a_small_window_and_a_fast_one_a_large_one() -> None:
+    tested = machine(5000, window_chunks=32)
+    owed: dict[bytes, list[int]] = {PEER: [], OTHER: []}
+
+    def step(now: float, *events: Event) -> None:
+        for ask in of_type(AskPeer, feed(tested, *events, now=now)):
+            owed[ask.peer] += ask.chunks
+
+    step(0.0, PeerJoined(PEER, False), PeerJoined(OTHER, False), PeerHas(PEER, range(5000)), PeerHas(OTHER, range(5000)))
+    for tenth in range(1, 101):
+        step(tenth / 10, ChunkHere([owed[OTHER].pop(0) for _ in range(min(20, len(owed[OTHER])))]))  # up to 200 a second
+        if tenth % 10 == 0:
+            step(tenth / 10, ChunkHere([owed[PEER].pop(0)]))  # one a second
+    assert len(owed[PEER]) == 2
+    assert len(owed[OTHER]) == 32
+
+
+@pytest.mark.parametrize("slow", [1, 2, 4])
+def test_slow_neighbours_do_not_starve_a_fast_one(slow: int) -> None:
+    """The least complete are asked first; what they owe must not use up what may be asked for in all."""
+    tested = machine(2000, open_chunks=64)
+    rates = {node_id(f"slow {number}"): 1.0 for number in range(slow)} | {OTHER: 500.0}
+    owed: dict[bytes, list[int]] = {peer: [] for peer in rates}
+    due = dict.fromkeys(rates, 0.0)
+
+    def step(now: float, *events: Event) -> None:
+        for ask in of_type(AskPeer, feed(tested, *events, now=now)):
+            owed[ask.peer] += ask.chunks
+
+    for peer in rates:
+        step(0.0, PeerJoined(peer, False))
+    for peer in rates:
+        step(0.0, PeerHas(peer, range(2000)))
+    now = 0.0
+    while not tested.complete and now < 100:
+        now += 0.02
+        for peer, rate in rates.items():
+            due[peer] = min(due[peer] + 0.02 * rate, max(1.0, 0.02 * rate))
+            while due[peer] >= 1 and owed[peer] and not tested.complete:
+                due[peer] -= 1
+                step(now, ChunkHere([owed[peer].pop(0)]))
+        step(now, Tick())
+    assert now < 12, "the fast one alone takes four seconds"
 
 
 def test_all_windows_together_are_limited_too() -> None:
@@ -117,9 +162,13 @@ def test_a_chunk_is_asked_of_one_neighbour_at_a_time() -> None:
         tested, PeerJoined(PEER, False), PeerJoined(OTHER, False), PeerHas(PEER, range(50)), PeerHas(OTHER, range(50))
     )  # fmt: skip
     effects += feed(tested, Tick(), now=5.0)
-    chunks = [chunk for ask in of_type(AskPeer, effects) for chunk in ask.chunks]
-    assert len(chunks) == len(set(chunks)) == 50
     assert {ask.peer for ask in of_type(AskPeer, effects)} == {PEER, OTHER}
+    chunks: list[int] = []
+    while asks := of_type(AskPeer, effects):
+        fresh = [chunk for ask in asks for chunk in ask.chunks]
+        chunks += fresh
+        effects = feed(tested, ChunkHere(fresh), Tick(), now=5.0 + len(chunks) / 10)
+    assert len(chunks) == len(set(chunks)) == 50
 
 
 def test_the_least_complete_neighbour_is_asked_first() -> None:
