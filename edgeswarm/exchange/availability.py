@@ -114,6 +114,22 @@ class Availability:
                 self._counts[peer] += 1
                 offers[chunk] = not (self._here[chunk] or self._asked[chunk])
 
+    def changes(self, peer: Peer, flags: bytes | bytearray) -> tuple[list[int], list[int]]:
+        """Return which chunks of a set a neighbour is not known to have, and which it is known to have that are not in the set.
+
+        Cost: a few passes over the bytes in C, whatever the neighbour repeats.
+
+        Args:
+            peer: The neighbour; one that is not known has nothing.
+            flags: One byte a chunk, 1 = in the set; shape (chunks,).
+        """
+        said = int.from_bytes(flags, "little")
+        known = int.from_bytes(self._peers.get(peer, b""), "little")
+        return self._listed(said & ~known), self._listed(known & ~said)
+
+    def _listed(self, flags: int) -> list[int]:
+        return list(compress(range(self.chunks), flags.to_bytes(self.chunks, "little"))) if flags else []
+
     def peer_dropped(self, peer: Peer, chunk: int) -> None:
         """Note that a neighbour does not have a chunk."""
         if self.has(peer, chunk):

@@ -37,6 +37,16 @@ class Holdings:
         while len(self._said) > _MOST_MANIFESTS or (len(self._said) > 1 and self.size > _MOST_BYTES):
             del self._said[next(iter(self._said))]
 
+    def drop(self, manifest: Digest, index: int) -> None:
+        """Take back one chunk of what the peer said that it has."""
+        said = self._said.get(manifest, [])
+        if not said or not 0 <= index < said[-1].chunks <= _MOST_MERGED_CHUNKS:
+            return
+        flags = bytearray(self._flags(manifest, said[-1].chunks))
+        if flags[index]:
+            flags[index] = 0
+            said[:] = Have.announce(manifest=manifest, flags=flags, complete=True)
+
     @property
     def size(self) -> int:
         """Encoded bytes that are kept."""

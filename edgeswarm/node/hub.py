@@ -227,15 +227,14 @@ class Hub:
             return
         match message:
             case Have():
-                flags = message.flags(len(transfer.manifest))
                 if message.complete:
                     self._repeat_claims(transfer, peer)
-                transfer.feed(PeerHas(peer.id, [index for index, held in enumerate(flags) if held]))
+                transfer.peer_has(peer.id, message.flags(len(transfer.manifest)), complete=message.complete)
             case Drop(index=index):
                 transfer.feed(PeerDropped(peer.id, index))
-            case Claim(span=span, progress=progress):
+            case Claim(span=span, progress=progress, sequence=sequence) if peer.is_news(sequence):
                 transfer.feed(PeerClaims(peer.id, span, progress))
-            case Release(span=span):
+            case Release(span=span, sequence=sequence) if peer.is_news(sequence):
                 transfer.feed(PeerReleases(peer.id, span))
 
     # Changes.

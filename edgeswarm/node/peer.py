@@ -48,6 +48,8 @@ _MOST_QUEUED = 20_000
 # Messages that cost this node work and the peer nothing. An honest peer says some twenty a second and transfer (HAVE, every 50 ms);
 # who says more is read more slowly. Guesses.
 _CONTROL_PER_SECOND, _MOST_CONTROL = 200.0, 2000.0
+# A set of so many chunks costs as much again as a message without one [16,384 chunks: 0.2 ms].
+_CHUNKS_OF_A_MESSAGE = 8192
 # Addresses that a peer may name: more than a site of 64 links needs at once, too few to scan a network with. Guesses.
 _HINTS_PER_SECOND, _MOST_HINTS = 1.0, 128.0
 _MOST_QUEUED_BYTES = 8 * 1024 * 1024  # a guess: bitmaps for a swarm of many large releases, and partial pieces
@@ -117,12 +119,13 @@ class Peer:
         self._heard = self.news_at = trio.current_time()
         self._scope = trio.CancelScope()
         self._nonce = 0
+        self._sequence = -1
         self.closed = trio.Event()
         self._handlers: dict[type, Callable[[Host, Any], None]] = {
             GetObject: self._on_get_object, ObjectData: self._on_object, Want: self._on_want, ChunkData: self._on_chunk,
             Miss: self._on_miss, Cancel: self._on_cancel, Have: self._on_have, News: self._on_news,
             Ping: lambda _host, ping: self.post(Pong(nonce=ping.nonce)), Pong: lambda _host, _pong: None,
-            **dict.fromkeys((Drop, Claim, Release, Peers, Partial), self._pass_on),
+            Drop: self._on_drop, **dict.fromkeys((Claim, Release, Peers, Partial), self._pass_on),
         }  # fmt: skip
 
     @property
@@ -232,13 +235,21 @@ class Peer:
             else:
                 self._handlers[type(event)](host, event)
                 if type(event) in _CONTROL:
-                    await self._hold_back()
+                    await self._hold_back(event)
 
-    async def _hold_back(self) -> None:
-        """Leave a peer that talks too much unread for a while."""
-        wait = self._control.take(trio.current_time())
-        if wait:
-            await trio.sleep(wait)
+    async def _hold_back(self, message: object) -> None:
+        """Let others have their turn, and leave a peer that talks too much unread for a while."""
+        work = 1 + message.chunks / _CHUNKS_OF_A_MESSAGE if isinstance(message, Have) else 1
+        await trio.sleep(self._control.take(trio.current_time(), work))
+
+    def is_news(self, sequence: int) -> bool:
+        """Take the number of a CLAIM or RELEASE; tell if it is above those before."""
+        newer, self._sequence = sequence > self._sequence, max(sequence, self._sequence)
+        return newer
+
+    def _on_drop(self, host: Host, message: Drop) -> None:
+        self.holdings.drop(message.manifest, message.index)
+        host.on_message(self, message)
 
     def _pass_on(self, host: Host, message: Message) -> None:
         host.on_message(self, message)

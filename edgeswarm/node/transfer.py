@@ -28,6 +28,8 @@ from ..exchange import (
     Effect,
     Event,
     FetchSpan,
+    PeerDropped,
+    PeerHas,
     Release,
     SpanEnded,
     SpanProgress,
@@ -129,6 +131,13 @@ class Transfer:
     def here(self) -> list[int]:
         """Indices of the chunks that are here, ascending."""
         return self._machine.availability.here()
+
+    def peer_has(self, peer: bytes, flags: bytes | bytearray, *, complete: bool) -> None:
+        """Take what a peer says that it has, one byte a chunk; with `complete` it has nothing else."""
+        fresh, gone = self._machine.availability.changes(peer, flags)
+        for chunk in gone if complete else ():
+            self.feed(PeerDropped(peer, chunk))
+        self.feed(PeerHas(peer, fresh))
 
     @property
     def claims(self) -> list[int]:

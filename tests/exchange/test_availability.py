@@ -62,6 +62,17 @@ def test_it_counts_as_the_model_does(start: set[int], script: list[tuple]) -> No
             assert [real.has(known, chunk) for chunk in range(CHUNKS)] == [c in has.get(known, ()) for c in range(CHUNKS)]
 
 
+@given(st.sets(st.integers(0, CHUNKS - 1)), st.sets(st.integers(0, CHUNKS - 1)), st.booleans())
+def test_changes_are_what_differs_from_what_is_known(known: set[int], said: set[int], joined: bool) -> None:
+    real = Availability(CHUNKS, [], SPAN)
+    if joined:
+        real.add_peer(PEERS[0])
+        real.peer_has(PEERS[0], sorted(known))
+    before = known if joined else set()
+    flags = bytes(chunk in said for chunk in range(CHUNKS))
+    assert real.changes(PEERS[0], flags) == (sorted(said - before), sorted(before - said))
+
+
 def test_offers_can_be_looked_at_while_others_change() -> None:
     real = Availability(3, [])
     real.add_peer(PEERS[0])

@@ -13,6 +13,7 @@ import trio
 
 from edgeswarm.abc import Link
 from edgeswarm.errors import FetchError
+from edgeswarm.exchange import ranking
 from edgeswarm.node import Node
 from edgeswarm.node.greeting import HELLO_SECONDS
 from edgeswarm.node.peer import DEAD_SECONDS
@@ -308,6 +309,98 @@ async def test_who_talks_too_much_is_read_more_slowly(autojump_clock: CLOCK) -> 
         nursery.cancel_scope.cancel()
         assert 30 * 200 <= len(heard) <= 2000 + 31 * 200
         assert heard[1000] == pytest.approx(start, abs=1), "a burst is taken as it comes"
+
+
+async def test_messages_that_come_together_leave_others_their_turns(autojump_clock: CLOCK) -> None:
+    """A few kB may hold a thousand messages, each of which costs some work."""
+    world = World()
+    async with lone_node(world) as node, remote(world) as peer, trio.open_nursery() as nursery:
+        await until(lambda: node.links.peers)
+        heard = turns = 0
+
+        def count(_peer: object, _message: object) -> None:
+            nonlocal heard
+            heard += 1
+
+        node._hub.on_message = count
+        have = Have.announce(manifest=DIGEST, flags=b"\x01" * 1000, complete=True)
+        await peer.link.send(b"".join(peer.session.send(message) for _ in range(1000) for message in have))
+
+        async def others() -> None:
+            nonlocal turns
+            while heard < 1000:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        nursery.start_soon(others)
+        await until(lambda: heard == 1000)
+        assert turns > 500
+
+
+async def test_a_set_costs_by_its_size(autojump_clock: CLOCK) -> None:
+    world = World()
+    async with lone_node(world) as node, remote(world) as peer, trio.open_nursery() as nursery:
+        await until(lambda: node.links.peers)
+        heard: list[float] = []
+        node._hub.on_message = lambda _peer, _message: heard.append(trio.current_time())
+        have = Have.announce(manifest=DIGEST, flags=b"\x01" * 81920, complete=True)
+
+        async def talk() -> None:
+            while True:
+                await peer.say(*have)
+
+        nursery.start_soon(talk)
+        await trio.sleep(30)
+        nursery.cancel_scope.cancel()
+        assert 30 * 200 // 11 <= len(heard) <= (2000 + 31 * 200) // 11
+
+
+async def test_what_a_peer_says_last_counts(autojump_clock: CLOCK) -> None:
+    """A whole set takes the place of the one before, a DROP takes one chunk back, an old CLAIM is ignored."""
+    world = World()
+    release = world.publish("1", Random(7).randbytes(1_000_000))
+    count = len(world.built["1"][0].manifest)
+    async with lone_node(world, origin=MemoryOrigin(world.objects, rate=20_000)) as node, AsyncExitStack() as stack:
+        identity = identity_of(world, "remote")
+        while ranking(release.manifest + bytes(4), [identity.key, node.own.key])[0] != identity.key:
+            identity = identity_of(world, "remote")  # one that has the better claim
+        peer = await stack.enter_async_context(remote(world, identity=identity, uplink=True))
+        nursery = await stack.enter_async_context(trio.open_nursery())
+
+        async def answer() -> None:
+            while True:
+                event = await peer.hear()
+                if isinstance(event, Ping):
+                    await peer.say(Pong(nonce=event.nonce))
+                elif isinstance(event, GetObject):
+                    await peer.say(ObjectData(request=event.request, found=False, last=True))
+
+        nursery.start_soon(answer)
+        await current(node)
+        (known,) = node.links.peers.values()
+        await peer.say(*Have.announce(manifest=release.manifest, flags=b"\x01" * count, complete=True))
+        await peer.say(Drop(manifest=release.manifest, index=3))
+        all_but_3 = [index for index in range(count) if index != 3]
+        await until(lambda: known.holdings.chunks(release.manifest, count) == all_but_3)
+        fetch = node.fetch(release)
+        await until(lambda: fetch.transfer is not None)
+        machine = fetch.transfer._machine
+
+        def had() -> list[int]:
+            return [index for index in range(count) if machine.availability.has(peer.key, index)]
+
+        await until(lambda: had() == all_but_3, 5)
+        await peer.say(*Have.announce(manifest=release.manifest, flags=b"\x01" + bytes(count - 1), complete=True))
+        await until(lambda: had() == [0], 5)
+        await peer.say(Claim(manifest=release.manifest, span=0, sequence=7))
+        await peer.say(Release(manifest=release.manifest, span=0, sequence=6, reason="done"))
+        await peer.say(News(timestamp_version=0, uplink=True))
+        heard = known.news_at
+        await until(lambda: known.news_at > heard, 5)
+        assert machine.leases._claims[0].holder == peer.key
+        await peer.say(Release(manifest=release.manifest, span=0, sequence=8, reason="done"))
+        await until(lambda: 0 not in machine.leases._claims or machine.leases._claims[0].holder == node.own.key, 5)
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_peer_names_so_many_addresses_and_no_more(autojump_clock: CLOCK) -> None:
