@@ -1,7 +1,7 @@
 """A running node under trio: configuration, links, metadata, transfers, subscriptions. Open one with `open_node`."""
 
 from .config import InstallSection, LanSection, NodeConfig, NodeSection, SubscribeSection, UplinkSection, config_from, load_config
-from .fetch import Fetch
+from .handle import Fetch
 from .node import Node
 from .opening import NodeParts, open_node
 from .progress import Progress

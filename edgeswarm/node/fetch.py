@@ -1,9 +1,10 @@
-"""Fetching one release: manifest, plan, transfer; and the handle that a caller holds meanwhile."""
+"""Fetching one release: manifest, plan, transfer."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
 
@@ -29,19 +30,22 @@ from .transfer import Indexes, Transfer
 from .uplink import Uplink
 
 _log = logging.getLogger("edgeswarm.fetch")
-_MOMENT_SECONDS = 0.25
+_LOOK_SECONDS = 0.05
 _BASE_STALL_SECONDS = 3.0
 """A base that is sought on the LAN is given up when nothing of it came for this long. A guess."""
 _BASE_SECONDS, _BASE_BYTES_PER_SECOND = 30.0, 1e6
 """Or when it comes more slowly than this in all: drop by drop it would keep the update waiting for ever. Guesses, for Wi-Fi."""
 
 
-class Fetch:
-    """A fetch that runs in the background of a node.
+class Job:
+    """A release on its way; whoever wants it holds a `Fetch` on it.
 
     Attributes:
         release: What is fetched.
         manifest: Its chunk table, once that is known.
+        transfer: The transfer, while it runs.
+        scope: Cancelled when nobody wants it any more.
+        error: How it ended; None: well, or not yet.
     """
 
     def __init__(self, release: Release) -> None:
@@ -49,8 +53,9 @@ class Fetch:
         self.manifest: Manifest | None = None
         self.transfer: Transfer | None = None
         self.scope = trio.CancelScope()
-        self._finished = trio.Event()
-        self._error: EdgeswarmError | None = None
+        self.error: EdgeswarmError | None = None
+        self.finished = trio.Event()
+        self._wanted: dict[trio.Event, None] = {}
         self._last = Progress(release.size, 0, {}, 0, 0, complete=False)
 
     @property
@@ -60,70 +65,26 @@ class Fetch:
             self._last = self.transfer.progress
         return self._last
 
-    @property
-    def finished(self) -> bool:
-        """Whether it has ended, well or not."""
-        return self._finished.is_set()
+    def join(self) -> trio.Event:
+        """Note that somebody wants it; return what tells that it is over for whoever that is."""
+        over = trio.Event()
+        self._wanted[over] = None
+        return over
 
-    def cancel(self) -> None:
-        """Stop; what was verified is kept, and a later fetch goes on from there. Safe at any time."""
-        self.scope.cancel()
-
-    async def ended(self) -> None:
-        """Wait until it is over, well or not."""
-        await self._finished.wait()
-
-    async def wait(self) -> Progress:
-        """Wait until the whole release is here.
-
-        Raises:
-            FetchError: It was cancelled, or the origin no longer has it.
-            TrustError: It does not verify.
-            NoSpaceError: It does not fit; nothing was harmed.
-        """
-        await self._finished.wait()
-        if self._error is not None:
-            raise self._error
-        if not self.progress.complete:
-            raise FetchError(f"the fetch of {self.release.path} was cancelled; what came is kept", temporary=True)
-        return self.progress
-
-    def moments(self) -> Moments:
-        """Watch: `async for progress in fetch.moments():`; the last one is the end."""
-        return Moments(self)
-
-    async def wait_a_little(self, seconds: float) -> None:
-        """Wait until the end, but not longer than this."""
-        with trio.move_on_after(seconds):
-            await self._finished.wait()
+    def leave(self, over: trio.Event) -> None:
+        """Note that one of those wants it no more; when it was the last, it stops."""
+        del self._wanted[over]
+        over.set()
+        if not self._wanted:
+            self.scope.cancel()
 
     def finish(self, error: EdgeswarmError | None) -> None:
         """Called by the node when it is over."""
         self._last, self.transfer = self.progress, None
-        self._error = error
-        self._finished.set()
-
-
-class Moments:
-    """The progress of a fetch, four times a second, and once more at the end."""
-
-    def __init__(self, fetch: Fetch) -> None:
-        self._fetch = fetch
-        self._first = True
-        self._ended = False
-
-    def __aiter__(self) -> Moments:
-        return self
-
-    async def __anext__(self) -> Progress:
-        """Return the moment."""
-        if self._ended:
-            raise StopAsyncIteration
-        if not self._first:
-            await self._fetch.wait_a_little(_MOMENT_SECONDS)
-        self._first = False
-        self._ended = self._fetch.finished
-        return self._fetch.progress
+        self.error = error
+        self.finished.set()
+        for over in self._wanted:
+            over.set()
 
 
 class Fetcher:
@@ -166,10 +127,11 @@ class Fetcher:
         self._config = config
         self._on_transfer = on_transfer
         self._running: dict[Digest, Transfer] = {}
+        self._locks: dict[Digest, trio.Lock] = {}
 
-    async def run(self, fetch: Fetch) -> None:
+    async def run(self, job: Job) -> None:
         """Bring one release; see `Fetch.wait` for what it raises."""
-        release = fetch.release
+        release = job.release
         await in_thread(partial(self._shelf.begin, release.manifest, release.product, release.version))
         root = await self._root(release)
         refused: FetchError | None = None
@@ -181,13 +143,23 @@ class Fetcher:
                 raise
             _log.warning("%s: %s; going on with what the neighbours have", release.path, error)
             indexes, pages, refused = Indexes(None, None, None), None, error
-        fetch.manifest = manifest = await self._load_pages(root, pages)
+        job.manifest = manifest = await self._load_pages(root, pages)
         if indexes.delta is not None:
             check_index(indexes.delta, manifest)
-        while (other := self._running.get(manifest.digest)) is not None:  # a base for another release: one at a time
-            await other.ended.wait()
-        fetch.transfer = await self._transfer(manifest, indexes, self._uplink, refused)
-        await self._drive(fetch.transfer)
+        async with self._alone(manifest.digest):  # it may be on its way as a base for another release
+            job.transfer = await self._transfer(manifest, indexes, self._uplink, refused)
+            await self._drive(job.transfer)
+
+    @asynccontextmanager
+    async def _alone(self, manifest: Digest) -> AsyncIterator[None]:
+        """Let one transfer of a manifest run at a time."""
+        lock = self._locks.setdefault(manifest, trio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked():
+                self._locks.pop(manifest, None)
 
     async def _drive(self, transfer: Transfer) -> None:
         name = transfer.manifest.digest
@@ -261,14 +233,22 @@ class Fetcher:
         return await self._load_pages(root, None)
 
     async def _base_chunks(self, base: Manifest, scope: trio.CancelScope) -> None:
-        running = self._running.get(base.digest)
-        transfer = running or await self._transfer(base, Indexes(None, None, None), None)
         async with plain_nursery() as nursery:
-            if running is None:
-                nursery.start_soon(self._drive, transfer)
-            while not transfer.done.is_set() and not transfer.ended.is_set():
-                scope.deadline = trio.current_time() + _BASE_STALL_SECONDS
+            nursery.start_soon(self._watch_base, base.digest, scope)
+            async with self._alone(base.digest):  # it may be on its way already, for itself or for another release
+                await self._drive(await self._transfer(base, Indexes(None, None, None), None))
+            nursery.cancel_scope.cancel()
+
+    async def _watch_base(self, base: Digest, scope: trio.CancelScope) -> None:
+        """Put the deadline off whenever something comes, whoever fetches it."""
+        while True:
+            transfer = self._running.get(base)
+            if transfer is None:
+                await trio.sleep(_LOOK_SECONDS)
+                continue
+            with trio.move_on_after(_BASE_STALL_SECONDS):
                 await transfer.changed()
+                scope.deadline = trio.current_time() + _BASE_STALL_SECONDS
 
     async def _whole(self, manifest: Manifest) -> bool:
         return len(await in_thread(partial(chunks_here, self._store, manifest))) == len(manifest)

@@ -34,7 +34,8 @@ from ..trust.catalogue import Channel, Release
 from ..wire.messages import Hello, News, Partial
 from .artifacts import StoredStream, load_stored_manifest
 from .config import NodeConfig
-from .fetch import Fetch, Fetcher
+from .fetch import Fetcher, Job
+from .handle import Fetch
 from .hub import Hub
 from .links import Links
 from .metadata import Metadata
@@ -104,7 +105,7 @@ class Node:
         self._fetcher = Fetcher(
             store, objects, self.links, self._hub, self.uplink, self.own.key, dice, window, self._hub.on_transfer, self._shelf
         )  # fmt: skip
-        self._fetches: dict[Digest, Fetch] = {}
+        self._jobs: dict[Digest, Job] = {}
         self._ended: dict[Digest, dict[str, Any]] = {}
         self._bound = ""
         self._nursery: trio.Nursery | None = None
@@ -179,58 +180,58 @@ class Node:
         return Subscription(self, product, channel)
 
     def fetch(self, release: Release) -> Fetch:
-        """Start to fetch a release, or return the fetch that is running; what is here already is not fetched again.
+        """Start to fetch a release, or join the fetch that is running; what is here already is not fetched again.
 
         Raises:
             ConfigError: The node does not run.
         """
-        running = self._fetches.get(release.manifest)
+        running = self._jobs.get(release.manifest)
         if running is not None and not running.scope.cancel_called:
-            return running
+            return Fetch(running)
         if self._nursery is None:
             raise ConfigError("the node is not running: use it inside `async with open_node(...)`")
-        fetch = self._fetches[release.manifest] = Fetch(release)
-        self._nursery.start_soon(self._run_fetch, fetch, running)
-        return fetch
+        job = self._jobs[release.manifest] = Job(release)
+        self._nursery.start_soon(self._run_job, job, running)
+        return Fetch(job)
 
-    async def _run_fetch(self, fetch: Fetch, before: Fetch | None) -> None:
-        error: EdgeswarmError | None = FetchError(f"the fetch of {fetch.release.path} was cancelled; what came is kept")
+    async def _run_job(self, job: Job, before: Job | None) -> None:
+        error: EdgeswarmError | None = FetchError(f"the fetch of {job.release.path} was cancelled; what came is kept")
         try:
-            with fetch.scope:
+            with job.scope:
                 if before is not None:  # cancelled, and not ended yet
-                    await before.ended()
-                await self._bring(fetch)
-                await self._hold(fetch)
+                    await before.finished.wait()
+                await self._bring(job)
+                await self._hold(job)
                 error = None
         except EdgeswarmError as caught:
             error = caught
         except Exception as caught:  # a bug: it ends this fetch, and not the node
-            _log.exception("fetch of %s", fetch.release.path)
-            error = NodeError(f"the fetch of {fetch.release.path} failed: {caught!r}")
+            _log.exception("fetch of %s", job.release.path)
+            error = NodeError(f"the fetch of {job.release.path} failed: {caught!r}")
         finally:
-            fetch.finish(error)
-            if self._fetches.get(fetch.release.manifest) is fetch:
-                del self._fetches[fetch.release.manifest]
-            self._note_end(fetch, error)
+            job.finish(error)
+            if self._jobs.get(job.release.manifest) is job:
+                del self._jobs[job.release.manifest]
+            self._note_end(job, error)
 
-    async def _bring(self, fetch: Fetch) -> None:
+    async def _bring(self, job: Job) -> None:
         """Run a fetch; when the origin has an object no more, look once if it was published anew, and try again."""
         try:
-            await self._fetcher.run(fetch)
+            await self._fetcher.run(job)
         except ObjectMissingError:
-            old = fetch.release
+            old = job.release
             if not await self.news.check_now():
                 raise
-            fetch.release = self.metadata.release(old.product, old.version, self.config.node.compatible)
-            if fetch.release == old or fetch.release.manifest != old.manifest:
+            job.release = self.metadata.release(old.product, old.version, self.config.node.compatible)
+            if job.release == old or job.release.manifest != old.manifest:
                 raise
-            await self._fetcher.run(fetch)
+            await self._fetcher.run(job)
 
-    def _note_end(self, fetch: Fetch, error: EdgeswarmError | None) -> None:
+    def _note_end(self, job: Job, error: EdgeswarmError | None) -> None:
         """Keep how the last fetches ended for the status."""
-        row = _fetch_row(fetch) | {"error": str(error) if error is not None else ""}
-        self._ended.pop(fetch.release.manifest, None)
-        self._ended[fetch.release.manifest] = row
+        row = _fetch_row(job) | {"error": str(error) if error is not None else ""}
+        self._ended.pop(job.release.manifest, None)
+        self._ended[job.release.manifest] = row
         while len(self._ended) > _MOST_ENDED:
             del self._ended[next(iter(self._ended))]
 
@@ -254,12 +255,12 @@ class Node:
 
     # What is held whole, and served to others.
 
-    async def _hold(self, fetch: Fetch) -> None:
-        assert fetch.manifest is not None  # noqa: S101  # the fetch is complete
-        release = fetch.release
+    async def _hold(self, job: Job) -> None:
+        assert job.manifest is not None  # noqa: S101  # the fetch is complete
+        release = job.release
         await in_thread(partial(self._shelf.hold, release.manifest, release.product, release.version))
-        self._hub.held[release.manifest] = fetch.manifest
-        if not any(other.release.product == release.product for other in self._fetches.values() if other is not fetch):
+        self._hub.held[release.manifest] = job.manifest
+        if not any(other.release.product == release.product for other in self._jobs.values() if other is not job):
             await in_thread(partial(self._let_go_of_begun, release.product))
 
     def _let_go_of_begun(self, product: str) -> None:
@@ -305,7 +306,7 @@ class Node:
             "node": self.own.node, "site": self.own.site, "fleet": self.own.fleet, "role": self.config.node.role,
             "listen": self._bound, "metadata": self.metadata.status(), "uplink": uplink, "peers": self.links.status(),
             "banned": [reason for _, reason in self.links.banned.values()], "refused": list(self.links.refused),
-            "fetches": [_fetch_row(fetch) for fetch in self._fetches.values()], "ended": list(self._ended.values()),
+            "fetches": [_fetch_row(job) for job in self._jobs.values()], "ended": list(self._ended.values()),
             "held": [digest.hex() for digest in self._hub.held], "store": asdict(self.store.statistics()),
         }  # fmt: skip
 
@@ -347,5 +348,5 @@ class Subscription:
             await changed.wait()
 
 
-def _fetch_row(fetch: Fetch) -> dict[str, Any]:
-    return {"product": fetch.release.product, "version": fetch.release.version, **fetch.progress.as_dict()}
+def _fetch_row(job: Job) -> dict[str, Any]:
+    return {"product": job.release.product, "version": job.release.version, **job.progress.as_dict()}

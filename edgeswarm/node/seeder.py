@@ -8,8 +8,8 @@ import trio
 
 from ..errors import EdgeswarmError
 from ..trust.catalogue import Release
-from .fetch import Fetch
 from .following import AGAIN_SECONDS, Following
+from .handle import Fetch
 from .keeping import let_go
 from .tasks import plain_nursery
 from .threads import in_thread

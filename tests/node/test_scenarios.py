@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 import trio
@@ -13,7 +14,8 @@ import trio
 from edgeswarm.errors import FetchError, NoSpaceError
 from edgeswarm.exchange import ranking
 from edgeswarm.node import Node, SubscribeSection
-from edgeswarm.node.transfer import HOPE_SECONDS
+from edgeswarm.node.fetch import Fetcher
+from edgeswarm.node.transfer import HOPE_SECONDS, Transfer
 from edgeswarm.store import MemoryStore
 from edgeswarm.trust.catalogue import Release
 from edgeswarm.wire.messages import ChunkData, Have, Want
@@ -255,7 +257,7 @@ async def test_the_same_fetch_is_not_run_twice(autojump_clock: CLOCK) -> None:
     release = world.publish("1", BLOB)
     async with limit(), world.node("gateway", origin=MemoryOrigin(world.objects, RATE)) as node:
         await current(node)
-        assert node.fetch(release) is node.fetch(release)
+        assert node.fetch(release)._job is node.fetch(release)._job
         moments = [moment async for moment in node.fetch(release).moments()]
         assert moments[-1].complete
         done = [moment.done for moment in moments]
@@ -558,3 +560,57 @@ async def test_a_gateway_that_lost_chunks_fetches_them_again(autojump_clock: CLO
         assert release.manifest in gateway._hub.held
         lost = sum(len(store._chunks[name]) for name in rotten)
         assert 0 < origin.bytes_of("packs/") - before <= lost + 1000
+
+
+# Several who want the same.
+
+
+async def test_who_cancels_does_so_for_itself(autojump_clock: CLOCK) -> None:
+    world = World()
+    release = world.publish("1", BLOB)
+    async with limit(), world.node("gateway", origin=MemoryOrigin(world.objects, RATE)) as node:
+        await current(node)
+        one, other = node.fetch(release), node.fetch(release)
+        await until(lambda: one.progress.done)
+        one.cancel()
+        one.cancel()
+        with pytest.raises(FetchError, match="cancelled"):
+            await one.wait()
+        assert one.finished
+        assert not other.finished
+        assert (await other.wait()).complete
+        third, fourth = node.fetch(release), node.fetch(release)
+        third.cancel()
+        fourth.cancel()
+        with pytest.raises(FetchError, match="cancelled"):
+            await fourth.wait()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.5, 1.5, 3.0])
+async def test_two_releases_may_borrow_the_same_base(delay: float, autojump_clock: CLOCK, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if looking at the store takes long, as for a large artifact, and if the base is wanted for itself at the same time."""
+    slow = Fetcher._transfer
+
+    async def slowly(*arguments: Any, **named: Any) -> Transfer:
+        made = await slow(*arguments, **named)
+        await trio.sleep(1.0)
+        return made
+
+    monkeypatch.setattr(Fetcher, "_transfer", slowly)
+    world = World()
+    first = world.publish("1", BLOB)
+    async with limit(), world.node("peer", origin=MemoryOrigin(world.objects)) as peer:
+        await current(peer)
+        await peer.fetch(first).wait()
+        second = world.publish("2", BLOB[:700_000] + b"z" * 1000 + BLOB[700_000:], base="1")
+        third = world.publish("3", BLOB[:900_000] + b"y" * 1000 + BLOB[900_000:], base="1", channel="beta")
+        origin = MemoryOrigin(world.objects, rate=RATE)
+        async with world.node("gateway", role="gateway", origin=origin, peers=("peer:7651",)) as node:
+            await until(lambda: node.links.peers and node.metadata.version == 4)
+            await until(lambda: first.manifest in next(iter(node.links.peers.values())).holdings)
+            fetches = [node.fetch(second)]
+            await trio.sleep(delay)
+            fetches += [node.fetch(third), node.fetch(first)]
+            for fetch in fetches:
+                assert (await fetch.wait()).complete
+            assert origin.bytes_of("packs/") < len(BLOB) // 2
