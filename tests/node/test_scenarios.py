@@ -604,6 +604,7 @@ async def test_two_releases_may_borrow_the_same_base(delay: float, autojump_cloc
         await peer.fetch(first).wait()
         second = world.publish("2", BLOB[:700_000] + b"z" * 1000 + BLOB[700_000:], base="1")
         third = world.publish("3", BLOB[:900_000] + b"y" * 1000 + BLOB[900_000:], base="1", channel="beta")
+        world.network.conditions.latency_seconds = 0.3
         origin = MemoryOrigin(world.objects, rate=RATE)
         async with world.node("gateway", role="gateway", origin=origin, peers=("peer:7651",)) as node:
             await until(lambda: node.links.peers and node.metadata.version == 4)
