@@ -131,6 +131,9 @@ class ChunkStore(Protocol):
             StoreError: The disk failed.
         """
 
+    def check_room(self, size: int) -> None:
+        """Raise `NoSpaceError` if chunks of `size` bytes in all would be refused now: to be asked before they are fetched."""
+
     def get(self, digest: Digest) -> bytes:
         """Return the verified bytes of a chunk, from a segment or from an installed artifact; `ChunkMissingError` if not here."""
 

@@ -15,10 +15,10 @@ from ..content.codec import decode_piece
 from ..content.digest import Digest, check_digest, short
 from ..content.index import INDEX_MAX_BYTES, PackIndex, check_index, decode_index, index_name, manifest_name, pack_name
 from ..content.manifest import Manifest, PageRef, load_manifest
-from ..errors import EdgeswarmError, FetchError
+from ..errors import EdgeswarmError, FetchError, NoSpaceError
 from ..exchange import TransferConfig
 from ..trust.catalogue import IndexRef, Release
-from .artifacts import chunks_here, load_stored_manifest
+from .artifacts import chunks_here, find_twins, load_stored_manifest, missing_bytes
 from .links import Links
 from .neighbours import Neighbours
 from .objects import Objects
@@ -176,12 +176,22 @@ class Fetcher:
         self, manifest: Manifest, indexes: Indexes, uplink: Uplink | None, refused: FetchError | None = None
     ) -> Transfer:
         here = await in_thread(partial(chunks_here, self._store, manifest))
+        twins = await in_thread(partial(find_twins, manifest))
+        await in_thread(partial(self._make_room, missing_bytes(manifest, here, twins)))
         needed = [manifest.chunk(index).digest for index in here]
         await in_thread(partial(self._store.require, manifest.digest, needed))
         return Transfer(
             manifest, self._store, self._own, self._neighbours, uplink, indexes, self._dice, self._config,
-            here=here, refused=refused,
+            here=here, twins=twins, refused=refused,
         )  # fmt: skip
+
+    def _make_room(self, size: int) -> None:
+        """See that what is missing fits, before a metered uplink is used for it; let go of what nothing needs if it does not."""
+        try:
+            self._store.check_room(size)
+        except NoSpaceError:
+            self._store.collect()
+            self._store.check_room(size)
 
     async def _root(self, release: Release) -> bytes:
         name = release.manifest.hex()

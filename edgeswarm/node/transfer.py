@@ -39,7 +39,7 @@ from ..exchange import (
     UplinkUsable,
     WakeAt,
 )
-from .artifacts import StoredStream, find_twins
+from .artifacts import StoredStream
 from .decoding import decode_chunks
 from .neighbours import Neighbours
 from .progress import LOCAL, ORIGIN, Meter, Progress
@@ -93,6 +93,7 @@ class Transfer:
         config: TransferConfig,
         *,
         here: Iterable[int],
+        twins: dict[int, list[int]],
         refused: FetchError | None = None,
     ) -> None:
         held = list(here)
@@ -109,7 +110,7 @@ class Transfer:
         self._refused: dict[int, None] = {}
         self._refusal = refused  # the origin's final answer: only neighbours can help
         self._refused_now = trio.Event()
-        self._twins = find_twins(manifest)
+        self._twins = twins
         self._base = StoredStream(store, indexes.base) if indexes.base is not None else None
         self._machine = TransferMachine(manifest.digest, len(manifest), held, own, trio.current_time(), dice, config)
         self._arrivals, self._inbox = trio.open_memory_channel[_Arrived](math.inf)  # bounded by the windows of the machine

@@ -38,11 +38,17 @@ class MemoryStore:
         with self._lock:
             self._check_open()
             fresh = {name: bytes(data) for name, data in chunks if name not in self._chunks}
-            total = sum(map(len, self._chunks.values())) if self._quota_bytes is not None else 0
-            if self._quota_bytes is not None and total + sum(map(len, fresh.values())) > self._quota_bytes:
-                raise NoSpaceError(f"store: the chunks exceed the quota of {self._quota_bytes} bytes; collect, or raise it")
+            self.check_room(sum(map(len, fresh.values())))
             self._chunks.update(fresh)
             self.require(owner, (name for name, _ in chunks))
+
+    def check_room(self, size: int) -> None:
+        """Raise `NoSpaceError` if chunks of `size` bytes in all would be refused now."""
+        with self._lock:
+            self._check_open()
+            total = sum(map(len, self._chunks.values())) if self._quota_bytes is not None else 0
+            if self._quota_bytes is not None and size and total + size > self._quota_bytes:
+                raise NoSpaceError(f"store: the chunks exceed the quota of {self._quota_bytes} bytes; collect, or raise it")
 
     def require(self, owner: Digest, digests: Iterable[Digest]) -> None:
         """Declare that an owner needs chunks that others brought: they stay while it is pinned."""

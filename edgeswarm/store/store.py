@@ -127,6 +127,11 @@ class Store:
             elif shared:
                 self._index.need(owner, shared)
 
+    def check_room(self, size: int) -> None:
+        """Raise `NoSpaceError` if chunks of `size` bytes in all would be refused now."""
+        with self._write("check room"):
+            self._admit(size)
+
     def require(self, owner: Digest, digests: Iterable[Digest]) -> None:
         """Declare that an owner needs chunks that others brought: they stay while it is pinned.
 

@@ -54,6 +54,15 @@ def check_put_and_get(make_store: MakeStore, place: str) -> None:
         _expect(found.segment_bytes >= found.chunk_bytes, "segments hold at least the chunks")
 
 
+def check_room(make_store: MakeStore, place: str) -> None:
+    """Whether chunks fit can be asked before they are fetched, and asking changes nothing."""
+    with _open(make_store, place) as store:
+        store.check_room(0)
+        store.check_room(_CHUNK_BYTES)
+        _expect(store.statistics().segment_bytes == 0, "asking for room writes nothing")
+    _expect_error(StoreError, lambda: store.check_room(1), "asking a closed store")
+
+
 def check_wrong_bytes(make_store: MakeStore, place: str) -> None:
     """A put with one wrong chunk stores none."""
     good, (name, _) = sample_chunks(2)
@@ -226,6 +235,7 @@ def check_reopen(make_store: MakeStore, place: str) -> None:
 
 STORE_CHECKS: tuple[Callable[[MakeStore, str], None], ...] = (
     check_put_and_get,
+    check_room,
     check_wrong_bytes,
     check_same_chunk_twice,
     check_pins,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 
+from edgeswarm.content.digest import digest
 from edgeswarm.errors import FetchError, NoSpaceError
 from edgeswarm.exchange import ranking
 from edgeswarm.node import Node, SubscribeSection
@@ -297,6 +298,25 @@ async def test_a_full_disk_ends_the_fetch_and_not_the_node(autojump_clock: CLOCK
             await fetch.wait()
         assert small.links.peers
         assert "quota" in small.status()["ended"][0]["error"]
+
+
+async def test_what_cannot_fit_is_not_fetched_over_a_metered_uplink(autojump_clock: CLOCK) -> None:
+    world = World()
+    release = world.publish("1", BLOB)
+    zeros = world.publish("2", bytes(3_000_000))
+    origin = MemoryOrigin(world.objects)
+    store = MemoryStore(quota_bytes=len(BLOB) + 300_000)
+    async with limit(), world.node("small", origin=origin, store=store) as node:
+        await current(node)
+        store.put([(digest(BLOB[:500_000]), BLOB[:500_000])], owner=bytes(32))
+        store.keep(bytes(32), "something else")
+        with pytest.raises(NoSpaceError):
+            await node.fetch(release).wait()
+        assert origin.bytes_of("packs/") == 0
+        assert (await node.fetch(zeros).wait()).complete, "the same chunk over and over takes the room of one"
+        await node.forget(zeros.manifest)
+        store.release(bytes(32))
+        assert (await node.fetch(release).wait()).complete, "what nothing needs makes room"
 
 
 async def test_a_pack_that_is_gone_ends_the_fetch(autojump_clock: CLOCK) -> None:

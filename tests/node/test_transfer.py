@@ -11,6 +11,7 @@ import trio
 from edgeswarm.content.digest import digest
 from edgeswarm.content.manifest import ArtifactKind, build_manifest
 from edgeswarm.exchange import TransferConfig
+from edgeswarm.node.artifacts import find_twins, missing_bytes
 from edgeswarm.node.progress import PEER
 from edgeswarm.node.threads import IN_PLACE
 from edgeswarm.node.transfer import Indexes, Transfer, _Arrived
@@ -36,7 +37,8 @@ class NoNeighbours:
 def alone(chunks: Sequence[bytes]) -> Transfer:
     manifest = build_manifest(ArtifactKind.FILE, [(digest(chunk), len(chunk)) for chunk in chunks]).manifest
     return Transfer(
-        manifest, MemoryStore(), bytes(32), NoNeighbours(), None, Indexes(None, None, None), Random(1), TransferConfig(), here=[]
+        manifest, MemoryStore(), bytes(32), NoNeighbours(), None, Indexes(None, None, None), Random(1), TransferConfig(),
+        here=[], twins=find_twins(manifest),
     )  # fmt: skip
 
 
@@ -59,6 +61,16 @@ async def test_one_arrival_serves_all_twins(arrived: list[int]) -> None:
     await transfer._keep([_Arrived(index, chunks[index], PEER) for index in arrived])
     assert transfer.here == sorted({0, 2, 3, *arrived})
     assert transfer.progress.done == 20_000 * len(transfer.here)
+
+
+def test_what_is_missing_is_counted_once_for_each_content() -> None:
+    chunks = [BLOB[:20_000], BLOB[20_000:50_000], BLOB[:20_000], BLOB[50_000:51_000], BLOB[:20_000]]
+    manifest = build_manifest(ArtifactKind.FILE, [(digest(chunk), len(chunk)) for chunk in chunks]).manifest
+    twins = find_twins(manifest)
+    assert missing_bytes(manifest, [], twins) == 20_000 + 30_000 + 1000
+    assert missing_bytes(manifest, [0, 2, 4], twins) == 30_000 + 1000
+    assert missing_bytes(manifest, [1, 3], twins) == 20_000
+    assert missing_bytes(manifest, range(5), twins) == 0
 
 
 class HookedOrigin(MemoryOrigin):
