@@ -48,7 +48,9 @@ from .threads import in_thread
 from .uplink import Uplink
 
 _log = logging.getLogger("edgeswarm.transfer")
-_BATCH_BYTES = 512 * 1024  # one fdatasync and one thread hop for this much; 4 MiB are no faster and cost a device 8 MB
+# One fdatasync, one commit and one thread hop for at most this much; less if less has come while the last was written. [512 KiB: 15
+# CPU s/GB on a slow disk, 2 MiB: 12, `python -m bench.lan`; what waits here is in memory anyway.]
+_BATCH_BYTES = 2 * 1024 * 1024
 _HAVE_SECONDS = 0.05  # SWARM: announcements are batched over 50 ms
 # Units that are fetched and not yet decoded: enough to keep one decoder busy, few enough to lose little when killed.
 _DECODE_AHEAD = 8
