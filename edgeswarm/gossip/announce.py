@@ -1,12 +1,12 @@
 """Who says what when: beacons heard and sent, over a Trickle timer.
 
 Theory of operation. The node says the version of the newest timestamp metadata it holds. A beacon heard with the same version
-agrees. One with an older version does not: its sender should hear ours soon. One with a newer version does not either, and it is a
-reason to approach its sender: connect, and fetch the metadata, which proves the version or does not.
+agrees. One with an older version does not: its sender should hear ours soon. One with a newer version does not either. Every sender
+is approached, whatever it holds: a link serves the exchange as well as news, and over the link metadata proves the version or not.
 
 Beacons can lie, though only nodes of the site can send them, so that a lie must not keep the site busy:
 
-- Each beacon of a node must be newer (epoch, sequence) than its last: a recorded one does nothing.
+- Each beacon of a node must be newer (epoch, sequence) than its last: a recorded one does nothing, whatever address it came from.
 - One node's word resets the timer once in the longest interval, and besides only with a version that is above ours and above all it
   told before: a node that cannot update, or will not, is answered and then left alone.
 - A version that its sender could not prove (`Disproved`) counts for nothing from then on, nor does any above it from that sender,
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ..address import join_address
 from .beacon import Beacon
 from .trickle import Consistent, Inconsistent, SetTimer, Start, Tick, Transmit, Trickle
 
@@ -28,9 +29,15 @@ _MAX_NODES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A beacon of this site came, opened."""
+    """A beacon of this site came, opened.
+
+    Attributes:
+        beacon: What it says.
+        host: The address that its datagram came from.
+    """
 
     beacon: Beacon
+    host: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +62,10 @@ class Announce(NamedTuple):
 
 
 class Approach(NamedTuple):
-    """Effect: this sender tells of something newer: connect to it, unless there is a link or a try under way."""
+    """Effect: the node whose id starts with `node` says it is at `address` (`host:port`): connect to it, unless there is a link."""
 
-    beacon: Beacon
+    node: bytes
+    address: str
 
 
 Effect = Announce | Approach | SetTimer
@@ -124,12 +132,13 @@ class Announcer:
         if (beacon.epoch, beacon.sequence) <= peer.last:
             return []
         peer.last = (beacon.epoch, beacon.sequence)
-        if beacon.timestamp_version == self._version:
+        return [*_approach(event), *self._weigh(peer, beacon.timestamp_version, now)]
+
+    def _weigh(self, peer: _Peer, version: int, now: float) -> list[Effect]:
+        """Let the timer know what another node holds."""
+        if version == self._version:
             return self._on_timer(Consistent(), now)
-        if self._is_doubted(peer, beacon.timestamp_version):
-            return []
-        news: list[Effect] = [Approach(beacon)] if beacon.timestamp_version > self._version else []
-        return news + self._reset(peer, beacon.timestamp_version, now)
+        return [] if self._is_doubted(peer, version) else self._reset(peer, version, now)
 
     def _is_doubted(self, peer: _Peer, version: int) -> bool:
         if peer.doubted <= self._version:
@@ -150,6 +159,11 @@ class Announcer:
             del self._peers[next(iter(self._peers))]
         self._peers[node] = peer
         return peer
+
+
+def _approach(event: Heard) -> list[Approach]:
+    beacon = event.beacon
+    return [Approach(beacon.node, join_address(beacon.address or event.host, beacon.port))] if beacon.port else []
 
 
 _HANDLERS: dict[type[object], Callable[[Announcer, Any, float], list[Effect]]] = {

@@ -9,7 +9,6 @@ from random import Random
 
 import trio
 
-from ..address import join_address
 from ..errors import EdgeswarmError
 from ..gossip.announce import Announce, Announcer, Approach, Effect, Heard, Holds
 from ..gossip.beacon import NONCE_BYTES, Beacon, open_beacon, seal_beacon, site_tag
@@ -31,7 +30,7 @@ class BeaconLoop:
         epoch: Number that grows with every start.
         port: Where this node accepts links; 0: it does not.
         dice: For the timer.
-        on_address: Called with `host:port` of a node that was heard.
+        on_address: Called with the first 8 bytes of the id and `host:port` of a node that was heard.
         timestamp_version: The metadata that this node holds to begin with.
     """
 
@@ -45,7 +44,7 @@ class BeaconLoop:
         epoch: int,
         port: int,
         dice: Random,
-        on_address: Callable[[str], None],
+        on_address: Callable[[bytes, str], None],
         timestamp_version: int = 0,
     ) -> None:
         self._socket = socket
@@ -87,8 +86,8 @@ class BeaconLoop:
                     self._out.send_nowait(version)
                 except trio.WouldBlock:
                     _log.debug("a beacon is left out: the network is slow")
-            case Approach():
-                pass  # `_hear` suggests every address it hears: a link is wanted for exchange as well as for news
+            case Approach(node=node, address=address):
+                self._on_address(node, address)
 
     async def _tick(self) -> None:
         while True:
@@ -123,7 +122,4 @@ class BeaconLoop:
             except EdgeswarmError as error:
                 _log.debug("datagram from %s: %s", host, error)
                 continue
-            if beacon.node != self._own and beacon.port:
-                address = beacon.address or host
-                self._on_address(join_address(address, beacon.port))
-            self._feed(Heard(beacon))
+            self._feed(Heard(beacon, host))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any
@@ -13,7 +12,9 @@ import trio
 
 from ..abc import Link, Transport
 from ..errors import EdgeswarmError, FetchError, RemoteProtocolError, TrustError
+from ..exchange import TokenBucket
 from ..wire.messages import Hello
+from .addresses import Addresses, Dial
 from .greeting import greet
 from .peer import Host, Peer
 
@@ -22,26 +23,10 @@ _FIRST_RETRY_SECONDS = 0.5
 _LAST_RETRY_SECONDS = 30.0
 _BAN_SECONDS = 3600.0
 """How long a peer that sent a wrong chunk is shut out: over TLS it can't be a bit error. A guess; revoking is the operator's."""
-_MOST_ADDRESSES = 512
+# New addresses that all beacons together may name: enough for a site that starts at once. One limit for all, since whoever has the
+# site's key can send beacons in any node's name. Guesses.
+_BEACON_HINTS_PER_SECOND, _MOST_BEACON_HINTS = 8.0, 256.0
 _MOST_GREETINGS = 2  # of one node at a time: it may dial while it is dialled
-
-
-@dataclass(slots=True)
-class _Dial:
-    """An address to be linked with.
-
-    Attributes:
-        fixed: Configured, and tried for ever; others are forgotten when they don't answer.
-        failures: Tries that failed in a row.
-        next_try: When to try again.
-        peer: Node id that answered there last.
-    """
-
-    fixed: bool
-    failures: int = 0
-    next_try: float = 0.0
-    peer: bytes = b""
-    busy: bool = False
 
 
 class Links:
@@ -77,7 +62,8 @@ class Links:
         self._limit = limit
         self._dice = dice
         self._on_change = on_change
-        self._dials: dict[str, _Dial] = {}
+        self._addresses = Addresses(lambda node: node in self.peers)
+        self._beacon_hints = TokenBucket(_BEACON_HINTS_PER_SECOND, _MOST_BEACON_HINTS)
         self._greetings: dict[bytes, int] = {}
         self._dials_changed = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -90,21 +76,38 @@ class Links:
             if listen:
                 bound = await nursery.start(partial(self._transport.serve, listen, self._accepted))
             for address in fixed:
-                self._dials[address] = _Dial(fixed=True)
+                self._addresses.fix(address)
             nursery.start_soon(self._dial_all)
             task_status.started(bound)
 
     def suggest(self, address: str, source: Peer | None = None) -> None:
-        """Note an address where a peer may be, heard from a beacon or another peer: a hint, tried a few times.
+        """Note an address where a peer may be: a hint, tried a few times.
 
         Args:
             address: `host:port`.
             source: The peer that named it; it may name so many and no more, since whom we dial is up to it.
         """
-        if not address or address in self._dials or len(self._dials) >= _MOST_ADDRESSES:
+        if address and address not in self._addresses and (source is None or source.hints.try_take(trio.current_time())):
+            self._add(address)
+
+    def hear(self, node: bytes, address: str) -> None:
+        """Note the address that a beacon names for a node without a link; the last one counts. All beacons share one limit.
+
+        Args:
+            node: First 8 bytes of the node's id, as the beacon says.
+            address: `host:port`.
+        """
+        if address in self._addresses or any(peer.startswith(node) for peer in self.peers):
             return
-        if source is None or source.hints.try_take(trio.current_time()):
-            self._dials[address] = _Dial(fixed=False)
+        if self._beacon_hints.try_take(trio.current_time()):
+            self._add(address, node)
+
+    def is_proven(self, address: str, node: bytes) -> bool:
+        """Tell if this node id answered when the address was dialled."""
+        return self._addresses.is_proven(address, node)
+
+    def _add(self, address: str, named: bytes = b"") -> None:
+        if self._addresses.add(address, named):
             self._dials_changed.set()
 
     def ban(self, peer: bytes, reason: str) -> None:
@@ -128,19 +131,18 @@ class Links:
         assert self._nursery is not None  # noqa: S101  # set by `run`
         while True:
             now = trio.current_time()
-            for address, dial in list(self._dials.items()):
-                linked = dial.peer in self.peers
-                if not dial.busy and not linked and dial.next_try <= now and len(self.peers) < self._limit:
+            for address, dial in self._addresses.idle():
+                if dial.next_try <= now and len(self.peers) < self._limit:
                     dial.busy = True
                     self._nursery.start_soon(self._dial, address, dial)
             with trio.move_on_after(_FIRST_RETRY_SECONDS / 2):
                 await self._dials_changed.wait()
                 self._dials_changed = trio.Event()
 
-    async def _dial(self, address: str, dial: _Dial) -> None:
+    async def _dial(self, address: str, dial: Dial) -> None:
         try:
             link = await self._transport.connect(address)
-            dial.peer = link.peer.key
+            self._addresses.prove(address, dial, link.peer.key)
             if await self._use(link, connected=True):
                 dial.failures = 0
             else:
@@ -158,7 +160,7 @@ class Links:
             wait = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(dial.failures, 16)) * self._dice.uniform(0.75, 1.25)
             dial.next_try = trio.current_time() + wait
             if not dial.fixed and dial.failures > 3:
-                self._dials.pop(address, None)
+                self._addresses.forget(address)
 
     def _refuse(self, text: str) -> None:
         self.refused = [*self.refused[-9:], text]
