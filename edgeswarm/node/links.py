@@ -26,6 +26,10 @@ _BAN_SECONDS = 3600.0
 # New addresses that all beacons together may name: enough for a site that starts at once. One limit for all, since whoever has the
 # site's key can send beacons in any node's name. Guesses.
 _BEACON_HINTS_PER_SECOND, _MOST_BEACON_HINTS = 8.0, 256.0
+# Links of one node: some at once when both dial each other at several addresses, then one a second; further ones wait. Each costs
+# a greeting and all that is said to a new peer. Guesses.
+_LINKS_PER_SECOND, _MOST_LINKS_AT_ONCE = 1.0, 8.0
+_MOST_KEYS = 1024  # twice the nodes of the largest site (500); the one that was linked longest ago makes room
 _MOST_GREETINGS = 2  # of one node at a time: it may dial while it is dialled
 
 
@@ -65,6 +69,7 @@ class Links:
         self._addresses = Addresses(lambda node: node in self.peers)
         self._beacon_hints = TokenBucket(_BEACON_HINTS_PER_SECOND, _MOST_BEACON_HINTS)
         self._greetings: dict[bytes, int] = {}
+        self._paces: dict[bytes, TokenBucket] = {}  # the node that was linked longest ago first
         self._dials_changed = trio.Event()
         self._nursery: trio.Nursery | None = None
 
@@ -196,17 +201,26 @@ class Links:
                 await link.aclose()
 
     async def _greet(self, link: Link, *, connected: bool) -> Peer:
-        """Greet; a node that opens links without ever greeting holds few of them at a time."""
+        """Greet, once it is the node's turn; a node that opens links without ever greeting holds few of them at a time."""
         key = link.peer.key
         if self._greetings.get(key, 0) >= _MOST_GREETINGS:
             raise FetchError(f"{link.peer.node} has {_MOST_GREETINGS} links already on which it has not greeted")
         self._greetings[key] = self._greetings.get(key, 0) + 1
         try:
+            await trio.sleep(self._pace(key).take(trio.current_time()))
             return await greet(link, self._hello(), connected=connected)
         finally:
             self._greetings[key] -= 1
             if not self._greetings[key]:
                 del self._greetings[key]
+
+    def _pace(self, key: bytes) -> TokenBucket:
+        """Return what tells how long a node's next link has to wait."""
+        pace = self._paces.pop(key, None) or TokenBucket(_LINKS_PER_SECOND, _MOST_LINKS_AT_ONCE)
+        while len(self._paces) >= _MOST_KEYS:
+            del self._paces[next(iter(self._paces))]
+        self._paces[key] = pace
+        return pace
 
     def _admit(self, peer: Peer) -> bool:
         """Keep one link a peer: the newer of the same direction, else the one that the smaller node id opened."""
