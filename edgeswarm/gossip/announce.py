@@ -9,8 +9,10 @@ Beacons can lie, though only nodes of the site can send them, so that a lie must
 - Each beacon of a node must be newer (epoch, sequence) than its last: a recorded one does nothing, whatever address it came from.
 - One node's word resets the timer once in the longest interval, and besides only with a version that is above ours and above all it
   told before: a node that cannot update, or will not, is answered and then left alone.
-- A version that its sender could not prove (`Disproved`) counts for nothing from then on, nor does any above it from that sender,
-  until that version is held here and so was proved by somebody.
+- What is heard resets the timer eight times, and then once in the longest interval, whoever said it: the name in a beacon is its
+  sender's choice. News that is true does not need more: it comes over a link, and what is held (`Holds`) always resets.
+- A version that its sender could not prove over a link (`Disproved`) resets nothing from then on, nor does any above it from that
+  sender, until that version is held here and so was proved by somebody.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from .trickle import Consistent, Inconsistent, SetTimer, Start, Tick, Transmit, 
 
 # Twice the nodes of the largest site (500); the one that was heard longest ago makes room.
 _MAX_NODES = 1024
+# A reset costs a dozen beacons until the interval is the longest again; all nodes of a large site that restart at once need a few.
+# A guess.
+_MOST_RESETS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,7 @@ class Announcer:
         self._trickle = trickle
         self._node = node
         self._version = timestamp_version
+        self._resets_paid = 0.0  # when all resets by what was heard are paid for, at one in the longest interval
         self._peers: dict[bytes, _Peer] = {}  # in the order in which they were last heard
 
     def handle(self, event: Start | Tick | Heard | Holds | Disproved, now: float) -> list[Effect]:
@@ -149,8 +155,20 @@ class Announcer:
         rises = version > max(self._version, peer.version)
         if not rises and peer.version >= 0 and now < peer.reset + self._trickle.longest:
             return []
+        if not self._may_reset(now):
+            return []
         peer.version, peer.reset = max(version, peer.version), now
         return self._on_timer(Inconsistent(), now)
+
+    def _may_reset(self, now: float) -> bool:
+        """Count a reset by what was heard; return whether it is allowed. One of an interval that is the shortest is none."""
+        if self._trickle.interval <= self._trickle.shortest:
+            return True
+        paid = max(self._resets_paid, now) + self._trickle.longest
+        if paid > now + _MOST_RESETS * self._trickle.longest:
+            return False
+        self._resets_paid = paid
+        return True
 
     def _peer(self, node: bytes) -> _Peer:
         """Return what is known of a sender, and count it as heard last."""

@@ -10,8 +10,8 @@ from random import Random
 import trio
 
 from ..errors import EdgeswarmError
-from ..gossip.announce import Announce, Announcer, Approach, Effect, Heard, Holds
-from ..gossip.beacon import NONCE_BYTES, Beacon, open_beacon, seal_beacon, site_tag
+from ..gossip.announce import Announce, Announcer, Approach, Disproved, Effect, Heard, Holds
+from ..gossip.beacon import NONCE_BYTES, TAG_BYTES, Beacon, open_beacon, seal_beacon, site_tag
 from ..gossip.trickle import SetTimer, Start, Tick, Trickle
 from ..transport.multicast import Beacons as BeaconSocket
 
@@ -50,7 +50,7 @@ class BeaconLoop:
         self._socket = socket
         self._key = site_key
         self._tag = site_tag(fleet, site)
-        self._own = own[:8]
+        self._own = own[:TAG_BYTES]
         self._epoch = epoch
         self._sequence = 0
         self._port = port
@@ -64,6 +64,10 @@ class BeaconLoop:
         """Tell the site of newer metadata."""
         self._feed(Holds(timestamp_version))
 
+    def disproved(self, node: bytes, timestamp_version: int) -> None:
+        """Note that a peer, named by its whole id, could not show the metadata that it says it holds."""
+        self._feed(Disproved(node[:TAG_BYTES], timestamp_version))
+
     async def run(self) -> None:
         """Send and hear until cancelled."""
         async with trio.open_nursery() as nursery:
@@ -72,7 +76,7 @@ class BeaconLoop:
             self._feed(Start())
             await self._tick()
 
-    def _feed(self, event: Start | Tick | Heard | Holds) -> None:
+    def _feed(self, event: Start | Tick | Heard | Holds | Disproved) -> None:
         for effect in self._machine.handle(event, trio.current_time()):
             self._perform(effect)
 

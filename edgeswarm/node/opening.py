@@ -193,6 +193,7 @@ async def _start_beacons(node: Node, open_beacons: _OpenBeacons, stack: AsyncExi
         node.metadata.version,
     )
     node.on_metadata.append(loop.holds)
+    node.news.on_disproved = loop.disproved
     nursery.start_soon(loop.run)
 
 

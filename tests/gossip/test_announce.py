@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -156,6 +157,47 @@ def test_what_could_not_be_proved_counts_for_nothing() -> None:
     node.handle(Holds(100), 2000.0)
     rest(node, 2900.0)
     assert resets(node.handle(hear(1, 101, 5), 3000.0))
+
+
+def beacons_in_an_hour(say: Callable[[int], Heard | None], start: float = 4000.0) -> int:
+    """Return how many beacons a node sends in an hour in which it hears what `say` returns for each second."""
+    node, sent = Announcer(Trickle(Random(1)), node=name(0), timestamp_version=5), 0
+    due = [effect.at for effect in node.handle(Start(), 0.0)]
+    for second in range(int(start) + 3600):
+        while due[-1] <= second:
+            effects = node.handle(Tick(), due[-1])
+            due += [effect.at for effect in effects if isinstance(effect, SetTimer)]
+            sent += second >= start and Announce(5) in effects
+        heard = say(second) if second >= start else None
+        effects = node.handle(heard, second) if heard else []
+        due += [effect.at for effect in effects if isinstance(effect, SetTimer)]
+    return sent
+
+
+def test_a_lie_a_second_costs_few_beacons_whatever_name_it_bears() -> None:
+    assert beacons_in_an_hour(lambda _second: None) <= 13
+    one = beacons_in_an_hour(lambda second: hear(1, second, second))
+    many = beacons_in_an_hour(lambda second: hear(second, 6, 1))
+    behind = beacons_in_an_hour(lambda second: hear(second, 4, 1))
+    # 8 + 12 resets, each of a dozen intervals that double.
+    assert max(one, many, behind) <= 20 * 12
+
+
+def test_resets_that_change_nothing_are_not_counted() -> None:
+    node = Announcer(Trickle(Random(1)), node=name(0), timestamp_version=5)
+    node.handle(Start(), 0.0)
+    for number in range(1, 100):
+        assert not resets(node.handle(hear(number, 6, 1), 0.01))
+    rest(node, 10.0)
+    assert resets(node.handle(hear(100, 6, 1), 20.0))
+
+
+def test_what_is_held_resets_however_often_others_did() -> None:
+    node = quiet_node()
+    for number in range(1, 100):
+        node.handle(hear(number, 6, 1), 10.0 + number)
+        rest(node, 10.0 + number)
+    assert resets(node.handle(Holds(6), 200.0))
 
 
 def test_a_doubt_about_what_is_held_is_none() -> None:

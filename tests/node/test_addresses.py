@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import trio
 
-from edgeswarm.gossip import Beacon, seal_beacon, site_tag
 from edgeswarm.node.addresses import Addresses
-
-from .world import SITE_KEY, World, until
-
-CLOCK = trio.testing.MockClock
 
 
 def table(*linked: bytes) -> Addresses:
@@ -80,60 +74,3 @@ def test_a_node_takes_one_proven_address(linked: tuple[bytes, ...], stays: str) 
     assert list(addresses) == [stays]
     assert addresses.is_proven(stays, b"node")
     assert not addresses.is_proven(stays, b"other")
-
-
-# Beacons.
-
-
-def sealed(node: bytes, sequence: int, address: str = "", port: int = 7651, version: int = 1) -> bytes:
-    beacon = Beacon(
-        site=site_tag("fleet", "site"), node=node, epoch=1, sequence=sequence, timestamp_version=version, port=port, address=address
-    )
-    return seal_beacon(beacon, key=SITE_KEY, nonce=sequence.to_bytes(24, "big"))
-
-
-async def test_a_replayed_beacon_names_nothing(autojump_clock: CLOCK) -> None:
-    world = World()
-    async with world.node("a", beacons=True) as node, world.network.open_beacons("liar") as liar:
-        for number in range(200):
-            await liar.send(sealed(b"somebody", 1, f"10.0.0.{number}"))
-        await trio.sleep(0.2)
-        assert list(node.links._addresses) == ["10.0.0.0:7651"]
-
-
-async def test_a_flood_of_beacons_names_so_many_addresses_and_no_more(autojump_clock: CLOCK) -> None:
-    world = World()
-    async with world.node("a", beacons=True) as node, world.network.open_beacons("liar") as liar:
-        added: list[str] = []
-        add = node.links._addresses.add
-        node.links._addresses.add = lambda address, named: added.append(address) or add(address, named)
-        for number in range(2000):
-            await liar.send(sealed(number.to_bytes(8, "big"), 1, f"10.0.{number // 250}.{number % 250}"))
-            await trio.sleep(0.001)
-        assert 256 <= len(added) <= 256 + 8 * 2 + 1
-        await trio.sleep(20)
-        async with world.node("b", beacons=True) as other:
-            await until(lambda: other.own.key in node.links.peers, 10)
-
-
-async def test_a_node_does_not_dial_what_its_own_beacon_names(autojump_clock: CLOCK) -> None:
-    world = World()
-    async with world.node("a", beacons=True) as node, world.network.open_beacons("mirror") as mirror:
-        await trio.sleep(5)
-        await mirror.send(sealed(node.own.key[:8], 1000))
-        await trio.sleep(5)
-        assert not len(node.links._addresses)
-        assert not node.links.refused
-
-
-async def test_a_beacon_of_a_linked_node_names_nothing(autojump_clock: CLOCK) -> None:
-    world = World()
-    async with (
-        world.node("a", beacons=True) as node,
-        world.network.open_beacons("liar") as liar,
-        world.node("b", peers=("a:7651",)) as b,
-    ):
-        await until(lambda: node.links.peers)
-        await liar.send(sealed(b.own.key[:8], 1000, "10.0.0.1"))
-        await trio.sleep(0.2)
-        assert not len(node.links._addresses)
