@@ -57,8 +57,8 @@ class Links:
         on_change: Callable[[Peer, bool], None],
     ) -> None:
         self.peers: dict[bytes, Peer] = {}
-        self.banned: dict[bytes, tuple[float, str]] = {}
         self.refused: list[str] = []
+        self._banned: dict[bytes, tuple[float, str]] = {}
         self._transport = transport
         self._host = host
         self._hello = hello
@@ -72,6 +72,13 @@ class Links:
         self._paces: dict[bytes, TokenBucket] = {}  # the node that was linked longest ago first
         self._dials_changed = trio.Event()
         self._nursery: trio.Nursery | None = None
+
+    @property
+    def banned(self) -> dict[bytes, tuple[float, str]]:
+        """Who is shut out: until when on trio's clock, and why."""
+        now = trio.current_time()
+        self._banned = {peer: ban for peer, ban in self._banned.items() if now < ban[0]}
+        return self._banned
 
     async def run(self, listen: str, fixed: Iterable[str], *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen (unless the address is empty) and dial, until cancelled; reports the bound address."""
@@ -120,7 +127,7 @@ class Links:
         known = self.peers.get(peer)
         name = known.name if known else peer.hex()[:12]
         _log.warning("peer %s is shut out for an hour: it %s", name, reason)
-        self.banned[peer] = (trio.current_time() + _BAN_SECONDS, f"{name} {reason}")
+        self._banned[peer] = (trio.current_time() + _BAN_SECONDS, f"{name} {reason}")
         if known:
             known.close()
 
@@ -183,9 +190,8 @@ class Links:
     async def _use(self, link: Link, *, connected: bool) -> bool:
         """Greet and serve a link until it ends; return whether it was used."""
         try:
-            until, reason = self.banned.get(link.peer.key, (0.0, ""))
-            if trio.current_time() < until:
-                raise TrustError(f"shut out: {reason}")
+            if link.peer.key in self.banned:
+                raise TrustError(f"shut out: {self.banned[link.peer.key][1]}")
             if link.peer.key == self._own:
                 raise TrustError("that is this node itself")
             if connected and link.peer.key in self.peers:

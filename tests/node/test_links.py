@@ -375,6 +375,8 @@ async def test_a_banned_peer_is_not_let_in_again(autojump_clock: CLOCK) -> None:
                 pass
         assert node.status()["banned"] == ["remote sent nonsense"]
         await trio.sleep(3601)
+        assert node.status()["banned"] == []
+        assert not node.links._banned
         async with remote(world, identity=identity):
             await until(lambda: node.links.peers)
 
