@@ -36,12 +36,12 @@ class Hub:
         metadata: Verified files that peers may have.
         news: Returns what this node tells of itself at the moment.
         on_news: Called with a peer that came or told news.
-        on_partial: Called with what a peer shares of a piece that arrives over its uplink.
+        on_partial: Called with a peer and what it shares of a piece that arrives over its uplink.
     """
 
     def __init__(
         self, store: ChunkStore, metadata: Metadata, news: Callable[[], News], on_news: Callable[[Peer], None],
-        on_partial: Callable[[Partial], None]
+        on_partial: Callable[[Peer, Partial], None]
     ) -> None:  # fmt: skip
         self.transfers: dict[Digest, Transfer] = {}
         self.held: dict[Digest, Manifest] = {}
@@ -210,7 +210,7 @@ class Hub:
             for transfer in list(self.transfers.values()):
                 transfer.feed(PeerUplink(peer.id, message.uplink))
         elif isinstance(message, Partial):
-            self._on_partial(message)
+            self._on_partial(peer, message)
         elif isinstance(message, Peers):
             for address in message.addresses:
                 self.links.suggest(address, peer)
