@@ -1,16 +1,18 @@
 """Who says what when: beacons heard and sent, over a Trickle timer.
 
 Theory of operation. The node says the version of the newest timestamp metadata it holds. A beacon heard with the same version
-agrees. One with an older version does not: its sender should hear ours soon. One with a newer version does not either, and it is a
-reason to approach its sender: connect, and fetch the metadata, which proves the version or does not.
+agrees. One with an older version does not: its sender should hear ours soon. One with a newer version does not either. Every sender
+is approached, whatever it holds: a link serves the exchange as well as news, and over the link metadata proves the version or not.
 
 Beacons can lie, though only nodes of the site can send them, so that a lie must not keep the site busy:
 
-- Each beacon of a node must be newer (epoch, sequence) than its last: a recorded one does nothing.
+- Each beacon of a node must be newer (epoch, sequence) than its last: a recorded one does nothing, whatever address it came from.
 - One node's word resets the timer once in the longest interval, and besides only with a version that is above ours and above all it
   told before: a node that cannot update, or will not, is answered and then left alone.
-- A version that its sender could not prove (`Disproved`) counts for nothing from then on, nor does any above it from that sender,
-  until that version is held here and so was proved by somebody.
+- What is heard resets the timer eight times, and then once in the longest interval, whoever said it: the name in a beacon is its
+  sender's choice. News that is true does not need more: it comes over a link, and what is held (`Holds`) always resets.
+- A version that its sender could not prove over a link (`Disproved`) resets nothing from then on, nor does any above it from that
+  sender, until that version is held here and so was proved by somebody.
 """
 
 from __future__ import annotations
@@ -19,18 +21,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ..address import join_address
 from .beacon import Beacon
 from .trickle import Consistent, Inconsistent, SetTimer, Start, Tick, Transmit, Trickle
 
 # Twice the nodes of the largest site (500); the one that was heard longest ago makes room.
 _MAX_NODES = 1024
+# A reset costs a dozen beacons until the interval is the longest again; all nodes of a large site that restart at once need a few.
+# A guess.
+_MOST_RESETS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A beacon of this site came, opened."""
+    """A beacon of this site came, opened.
+
+    Attributes:
+        beacon: What it says.
+        host: The address that its datagram came from.
+    """
 
     beacon: Beacon
+    host: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +67,10 @@ class Announce(NamedTuple):
 
 
 class Approach(NamedTuple):
-    """Effect: this sender tells of something newer: connect to it, unless there is a link or a try under way."""
+    """Effect: the node whose id starts with `node` says it is at `address` (`host:port`): connect to it, unless there is a link."""
 
-    beacon: Beacon
+    node: bytes
+    address: str
 
 
 Effect = Announce | Approach | SetTimer
@@ -93,6 +106,7 @@ class Announcer:
         self._trickle = trickle
         self._node = node
         self._version = timestamp_version
+        self._resets_paid = 0.0  # when all resets by what was heard are paid for, at one in the longest interval
         self._peers: dict[bytes, _Peer] = {}  # in the order in which they were last heard
 
     def handle(self, event: Start | Tick | Heard | Holds | Disproved, now: float) -> list[Effect]:
@@ -124,12 +138,13 @@ class Announcer:
         if (beacon.epoch, beacon.sequence) <= peer.last:
             return []
         peer.last = (beacon.epoch, beacon.sequence)
-        if beacon.timestamp_version == self._version:
+        return [*_approach(event), *self._weigh(peer, beacon.timestamp_version, now)]
+
+    def _weigh(self, peer: _Peer, version: int, now: float) -> list[Effect]:
+        """Let the timer know what another node holds."""
+        if version == self._version:
             return self._on_timer(Consistent(), now)
-        if self._is_doubted(peer, beacon.timestamp_version):
-            return []
-        news: list[Effect] = [Approach(beacon)] if beacon.timestamp_version > self._version else []
-        return news + self._reset(peer, beacon.timestamp_version, now)
+        return [] if self._is_doubted(peer, version) else self._reset(peer, version, now)
 
     def _is_doubted(self, peer: _Peer, version: int) -> bool:
         if peer.doubted <= self._version:
@@ -140,8 +155,20 @@ class Announcer:
         rises = version > max(self._version, peer.version)
         if not rises and peer.version >= 0 and now < peer.reset + self._trickle.longest:
             return []
+        if not self._may_reset(now):
+            return []
         peer.version, peer.reset = max(version, peer.version), now
         return self._on_timer(Inconsistent(), now)
+
+    def _may_reset(self, now: float) -> bool:
+        """Count a reset by what was heard; return whether it is allowed. One of an interval that is the shortest is none."""
+        if self._trickle.interval <= self._trickle.shortest:
+            return True
+        paid = max(self._resets_paid, now) + self._trickle.longest
+        if paid > now + _MOST_RESETS * self._trickle.longest:
+            return False
+        self._resets_paid = paid
+        return True
 
     def _peer(self, node: bytes) -> _Peer:
         """Return what is known of a sender, and count it as heard last."""
@@ -150,6 +177,11 @@ class Announcer:
             del self._peers[next(iter(self._peers))]
         self._peers[node] = peer
         return peer
+
+
+def _approach(event: Heard) -> list[Approach]:
+    beacon = event.beacon
+    return [Approach(beacon.node, join_address(beacon.address or event.host, beacon.port))] if beacon.port else []
 
 
 _HANDLERS: dict[type[object], Callable[[Announcer, Any, float], list[Effect]]] = {

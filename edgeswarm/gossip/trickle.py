@@ -104,6 +104,11 @@ class Trickle:
         return self._interval
 
     @property
+    def shortest(self) -> float:
+        """Shortest interval in seconds."""
+        return self._shortest
+
+    @property
     def longest(self) -> float:
         """Longest interval in seconds."""
         return self._longest

@@ -9,10 +9,9 @@ from random import Random
 
 import trio
 
-from ..address import join_address
 from ..errors import EdgeswarmError
-from ..gossip.announce import Announce, Announcer, Approach, Effect, Heard, Holds
-from ..gossip.beacon import NONCE_BYTES, Beacon, open_beacon, seal_beacon, site_tag
+from ..gossip.announce import Announce, Announcer, Approach, Disproved, Effect, Heard, Holds
+from ..gossip.beacon import NONCE_BYTES, TAG_BYTES, Beacon, open_beacon, seal_beacon, site_tag
 from ..gossip.trickle import SetTimer, Start, Tick, Trickle
 from ..transport.multicast import Beacons as BeaconSocket
 
@@ -31,7 +30,7 @@ class BeaconLoop:
         epoch: Number that grows with every start.
         port: Where this node accepts links; 0: it does not.
         dice: For the timer.
-        on_address: Called with `host:port` of a node that was heard.
+        on_address: Called with the first 8 bytes of the id and `host:port` of a node that was heard.
         timestamp_version: The metadata that this node holds to begin with.
     """
 
@@ -45,13 +44,13 @@ class BeaconLoop:
         epoch: int,
         port: int,
         dice: Random,
-        on_address: Callable[[str], None],
+        on_address: Callable[[bytes, str], None],
         timestamp_version: int = 0,
     ) -> None:
         self._socket = socket
         self._key = site_key
         self._tag = site_tag(fleet, site)
-        self._own = own[:8]
+        self._own = own[:TAG_BYTES]
         self._epoch = epoch
         self._sequence = 0
         self._port = port
@@ -65,6 +64,10 @@ class BeaconLoop:
         """Tell the site of newer metadata."""
         self._feed(Holds(timestamp_version))
 
+    def disproved(self, node: bytes, timestamp_version: int) -> None:
+        """Note that a peer, named by its whole id, could not show the metadata that it says it holds."""
+        self._feed(Disproved(node[:TAG_BYTES], timestamp_version))
+
     async def run(self) -> None:
         """Send and hear until cancelled."""
         async with trio.open_nursery() as nursery:
@@ -73,7 +76,7 @@ class BeaconLoop:
             self._feed(Start())
             await self._tick()
 
-    def _feed(self, event: Start | Tick | Heard | Holds) -> None:
+    def _feed(self, event: Start | Tick | Heard | Holds | Disproved) -> None:
         for effect in self._machine.handle(event, trio.current_time()):
             self._perform(effect)
 
@@ -87,8 +90,8 @@ class BeaconLoop:
                     self._out.send_nowait(version)
                 except trio.WouldBlock:
                     _log.debug("a beacon is left out: the network is slow")
-            case Approach():
-                pass  # `_hear` suggests every address it hears: a link is wanted for exchange as well as for news
+            case Approach(node=node, address=address):
+                self._on_address(node, address)
 
     async def _tick(self) -> None:
         while True:
@@ -123,7 +126,4 @@ class BeaconLoop:
             except EdgeswarmError as error:
                 _log.debug("datagram from %s: %s", host, error)
                 continue
-            if beacon.node != self._own and beacon.port:
-                address = beacon.address or host
-                self._on_address(join_address(address, beacon.port))
-            self._feed(Heard(beacon))
+            self._feed(Heard(beacon, host))

@@ -7,12 +7,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from ..abc import ChunkStore
-from ..address import join_address, split_address
 from ..content.digest import Digest
 from ..content.manifest import Manifest
 from ..errors import ChunkMissingError, RemoteProtocolError, StoreError
 from ..exchange import PeerClaims, PeerDropped, PeerHas, PeerJoined, PeerLeft, PeerReleases, PeerUplink
 from ..wire.messages import MAX_PARTIAL_BYTES, Claim, Drop, Have, Message, News, Partial, Peers, Release
+from .introductions import Introductions
 from .links import Links
 from .metadata import Metadata
 from .peer import Peer
@@ -21,7 +21,6 @@ from .threads import in_thread
 from .transfer import Transfer
 
 _log = logging.getLogger("edgeswarm.hub")
-_MOST_PEER_ADDRESSES = 64
 # Chunks read for all peers together, 1 MiB at the average size: a thread hop costs 116 us, and each peer holds what is read for it.
 _SERVE_CHUNKS = 16
 _SERVE_LEAST_CHUNKS = 2
@@ -37,18 +36,19 @@ class Hub:
         metadata: Verified files that peers may have.
         news: Returns what this node tells of itself at the moment.
         on_news: Called with a peer that came or told news.
-        on_partial: Called with what a peer shares of a piece that arrives over its uplink.
+        on_partial: Called with a peer and what it shares of a piece that arrives over its uplink.
     """
 
     def __init__(
         self, store: ChunkStore, metadata: Metadata, news: Callable[[], News], on_news: Callable[[Peer], None],
-        on_partial: Callable[[Partial], None]
+        on_partial: Callable[[Peer, Partial], None]
     ) -> None:  # fmt: skip
         self.transfers: dict[Digest, Transfer] = {}
         self.held: dict[Digest, Manifest] = {}
         self.on_lost: Callable[[Digest], None] = lambda _manifest: None
         self.on_wanted: Callable[[str], Awaitable[object]] = _nobody
         self._links: Links | None = None
+        self._introductions = Introductions(lambda address, node: self.links.is_proven(address, node))
         self._store = store
         self._metadata = metadata
         self._news = news
@@ -210,7 +210,7 @@ class Hub:
             for transfer in list(self.transfers.values()):
                 transfer.feed(PeerUplink(peer.id, message.uplink))
         elif isinstance(message, Partial):
-            self._on_partial(message)
+            self._on_partial(peer, message)
         elif isinstance(message, Peers):
             for address in message.addresses:
                 self.links.suggest(address, peer)
@@ -250,18 +250,8 @@ class Hub:
                 _post_have(peer, digest, range(len(manifest)), len(manifest), replace=True)
         for transfer in list(self.transfers.values()):
             self._join(transfer, peer)
-        self._introduce(peer)
+        self._introductions.introduce(peer, [other for other in self.links.peers.values() if other is not peer])
         self._on_news(peer)
-
-    def _introduce(self, peer: Peer) -> None:
-        """Tell a new peer where the others are, and the others where it is."""
-        others = [other for other in self.links.peers.values() if other.id != peer.id]
-        addresses = tuple(address for address in map(reachable_address, others) if address)[:_MOST_PEER_ADDRESSES]
-        if addresses:
-            peer.post(Peers(addresses=addresses))
-        own = reachable_address(peer)
-        for other in others if own else ():
-            other.post(Peers(addresses=(own,)))
 
     def on_uplink(self) -> None:
         """Note that the uplink can be used from now on, or no more."""
@@ -280,13 +270,3 @@ def _post_have(peer: Peer, manifest: Digest, chunks: Sequence[int], n_chunks: in
         flags[chunk] = 1
     for message in Have.announce(manifest=manifest, flags=flags, complete=replace):
         peer.post(message)
-
-
-def reachable_address(peer: Peer) -> str:
-    """Return where others can reach a peer: what it says, with the address it came from in place of a wildcard; "" if nowhere."""
-    if not peer.hello.listen:
-        return ""
-    host, port = split_address(peer.hello.listen, "listen")
-    if host in {"0.0.0.0", "::", ""}:  # noqa: S104  # compared, not bound
-        host, _ = split_address(peer.identity.address)
-    return join_address(host, port)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any
@@ -13,7 +12,9 @@ import trio
 
 from ..abc import Link, Transport
 from ..errors import EdgeswarmError, FetchError, RemoteProtocolError, TrustError
+from ..exchange import TokenBucket
 from ..wire.messages import Hello
+from .addresses import Addresses, Dial
 from .greeting import greet
 from .peer import Host, Peer
 
@@ -22,26 +23,14 @@ _FIRST_RETRY_SECONDS = 0.5
 _LAST_RETRY_SECONDS = 30.0
 _BAN_SECONDS = 3600.0
 """How long a peer that sent a wrong chunk is shut out: over TLS it can't be a bit error. A guess; revoking is the operator's."""
-_MOST_ADDRESSES = 512
+# New addresses that all beacons together may name: enough for a site that starts at once. One limit for all, since whoever has the
+# site's key can send beacons in any node's name. Guesses.
+_BEACON_HINTS_PER_SECOND, _MOST_BEACON_HINTS = 8.0, 256.0
+# Links of one node: some at once when both dial each other at several addresses, then one a second; further ones wait. Each costs
+# a greeting and all that is said to a new peer. Guesses.
+_LINKS_PER_SECOND, _MOST_LINKS_AT_ONCE = 1.0, 8.0
+_MOST_KEYS = 1024  # twice the nodes of the largest site (500); the one that was linked longest ago makes room
 _MOST_GREETINGS = 2  # of one node at a time: it may dial while it is dialled
-
-
-@dataclass(slots=True)
-class _Dial:
-    """An address to be linked with.
-
-    Attributes:
-        fixed: Configured, and tried for ever; others are forgotten when they don't answer.
-        failures: Tries that failed in a row.
-        next_try: When to try again.
-        peer: Node id that answered there last.
-    """
-
-    fixed: bool
-    failures: int = 0
-    next_try: float = 0.0
-    peer: bytes = b""
-    busy: bool = False
 
 
 class Links:
@@ -68,8 +57,8 @@ class Links:
         on_change: Callable[[Peer, bool], None],
     ) -> None:
         self.peers: dict[bytes, Peer] = {}
-        self.banned: dict[bytes, tuple[float, str]] = {}
         self.refused: list[str] = []
+        self._banned: dict[bytes, tuple[float, str]] = {}
         self._transport = transport
         self._host = host
         self._hello = hello
@@ -77,10 +66,19 @@ class Links:
         self._limit = limit
         self._dice = dice
         self._on_change = on_change
-        self._dials: dict[str, _Dial] = {}
+        self._addresses = Addresses(lambda node: node in self.peers)
+        self._beacon_hints = TokenBucket(_BEACON_HINTS_PER_SECOND, _MOST_BEACON_HINTS)
         self._greetings: dict[bytes, int] = {}
+        self._paces: dict[bytes, TokenBucket] = {}  # the node that was linked longest ago first
         self._dials_changed = trio.Event()
         self._nursery: trio.Nursery | None = None
+
+    @property
+    def banned(self) -> dict[bytes, tuple[float, str]]:
+        """Who is shut out: until when on trio's clock, and why."""
+        now = trio.current_time()
+        self._banned = {peer: ban for peer, ban in self._banned.items() if now < ban[0]}
+        return self._banned
 
     async def run(self, listen: str, fixed: Iterable[str], *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen (unless the address is empty) and dial, until cancelled; reports the bound address."""
@@ -90,21 +88,38 @@ class Links:
             if listen:
                 bound = await nursery.start(partial(self._transport.serve, listen, self._accepted))
             for address in fixed:
-                self._dials[address] = _Dial(fixed=True)
+                self._addresses.fix(address)
             nursery.start_soon(self._dial_all)
             task_status.started(bound)
 
     def suggest(self, address: str, source: Peer | None = None) -> None:
-        """Note an address where a peer may be, heard from a beacon or another peer: a hint, tried a few times.
+        """Note an address where a peer may be: a hint, tried a few times.
 
         Args:
             address: `host:port`.
             source: The peer that named it; it may name so many and no more, since whom we dial is up to it.
         """
-        if not address or address in self._dials or len(self._dials) >= _MOST_ADDRESSES:
+        if address and address not in self._addresses and (source is None or source.hints.try_take(trio.current_time())):
+            self._add(address)
+
+    def hear(self, node: bytes, address: str) -> None:
+        """Note the address that a beacon names for a node without a link; the last one counts. All beacons share one limit.
+
+        Args:
+            node: First 8 bytes of the node's id, as the beacon says.
+            address: `host:port`.
+        """
+        if address in self._addresses or any(peer.startswith(node) for peer in self.peers):
             return
-        if source is None or source.hints.try_take(trio.current_time()):
-            self._dials[address] = _Dial(fixed=False)
+        if self._beacon_hints.try_take(trio.current_time()):
+            self._add(address, node)
+
+    def is_proven(self, address: str, node: bytes) -> bool:
+        """Tell if this node id answered when the address was dialled."""
+        return self._addresses.is_proven(address, node)
+
+    def _add(self, address: str, named: bytes = b"") -> None:
+        if self._addresses.add(address, named):
             self._dials_changed.set()
 
     def ban(self, peer: bytes, reason: str) -> None:
@@ -112,7 +127,7 @@ class Links:
         known = self.peers.get(peer)
         name = known.name if known else peer.hex()[:12]
         _log.warning("peer %s is shut out for an hour: it %s", name, reason)
-        self.banned[peer] = (trio.current_time() + _BAN_SECONDS, f"{name} {reason}")
+        self._banned[peer] = (trio.current_time() + _BAN_SECONDS, f"{name} {reason}")
         if known:
             known.close()
 
@@ -128,19 +143,18 @@ class Links:
         assert self._nursery is not None  # noqa: S101  # set by `run`
         while True:
             now = trio.current_time()
-            for address, dial in list(self._dials.items()):
-                linked = dial.peer in self.peers
-                if not dial.busy and not linked and dial.next_try <= now and len(self.peers) < self._limit:
+            for address, dial in self._addresses.idle():
+                if dial.next_try <= now and len(self.peers) < self._limit:
                     dial.busy = True
                     self._nursery.start_soon(self._dial, address, dial)
             with trio.move_on_after(_FIRST_RETRY_SECONDS / 2):
                 await self._dials_changed.wait()
                 self._dials_changed = trio.Event()
 
-    async def _dial(self, address: str, dial: _Dial) -> None:
+    async def _dial(self, address: str, dial: Dial) -> None:
         try:
             link = await self._transport.connect(address)
-            dial.peer = link.peer.key
+            self._addresses.prove(address, dial, link.peer.key)
             if await self._use(link, connected=True):
                 dial.failures = 0
             else:
@@ -158,7 +172,7 @@ class Links:
             wait = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(dial.failures, 16)) * self._dice.uniform(0.75, 1.25)
             dial.next_try = trio.current_time() + wait
             if not dial.fixed and dial.failures > 3:
-                self._dials.pop(address, None)
+                self._addresses.forget(address)
 
     def _refuse(self, text: str) -> None:
         self.refused = [*self.refused[-9:], text]
@@ -176,9 +190,8 @@ class Links:
     async def _use(self, link: Link, *, connected: bool) -> bool:
         """Greet and serve a link until it ends; return whether it was used."""
         try:
-            until, reason = self.banned.get(link.peer.key, (0.0, ""))
-            if trio.current_time() < until:
-                raise TrustError(f"shut out: {reason}")
+            if link.peer.key in self.banned:
+                raise TrustError(f"shut out: {self.banned[link.peer.key][1]}")
             if link.peer.key == self._own:
                 raise TrustError("that is this node itself")
             if connected and link.peer.key in self.peers:
@@ -194,17 +207,26 @@ class Links:
                 await link.aclose()
 
     async def _greet(self, link: Link, *, connected: bool) -> Peer:
-        """Greet; a node that opens links without ever greeting holds few of them at a time."""
+        """Greet, once it is the node's turn; a node that opens links without ever greeting holds few of them at a time."""
         key = link.peer.key
         if self._greetings.get(key, 0) >= _MOST_GREETINGS:
             raise FetchError(f"{link.peer.node} has {_MOST_GREETINGS} links already on which it has not greeted")
         self._greetings[key] = self._greetings.get(key, 0) + 1
         try:
+            await trio.sleep(self._pace(key).take(trio.current_time()))
             return await greet(link, self._hello(), connected=connected)
         finally:
             self._greetings[key] -= 1
             if not self._greetings[key]:
                 del self._greetings[key]
+
+    def _pace(self, key: bytes) -> TokenBucket:
+        """Return what tells how long a node's next link has to wait."""
+        pace = self._paces.pop(key, None) or TokenBucket(_LINKS_PER_SECOND, _MOST_LINKS_AT_ONCE)
+        while len(self._paces) >= _MOST_KEYS:
+            del self._paces[next(iter(self._paces))]
+        self._paces[key] = pace
+        return pace
 
     def _admit(self, peer: Peer) -> bool:
         """Keep one link a peer: the newer of the same direction, else the one that the smaller node id opened."""

@@ -43,6 +43,7 @@ class Newsroom:
     def __init__(self, metadata: Metadata, uplink: Uplink | None, poll_seconds: float, own: bytes, dice: Random) -> None:
         self.links: Links | None = None
         self.checked_at: float | None = None
+        self.on_disproved: Callable[[bytes, int], None] = lambda _node, _version: None
         self._metadata = metadata
         self._uplink = uplink
         self._poll_seconds = poll_seconds
@@ -161,6 +162,7 @@ class Newsroom:
             while self._is_newer(peer):
                 await self._ask_once(peer)
                 if self._is_newer(peer):
+                    self.on_disproved(peer.id, peer.timestamp_version)
                     await trio.sleep(pause)
                     pause = min(2 * pause, _LAST_PAUSE_SECONDS)
         finally:

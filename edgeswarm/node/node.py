@@ -42,6 +42,7 @@ from .metadata import Metadata
 from .newsroom import Newsroom
 from .objects import Objects
 from .partials import Partials
+from .peer import Peer
 from .shelf import Shelf
 from .threads import in_thread
 from .uplink import Uplink
@@ -143,9 +144,9 @@ class Node:
         for notify in self.on_metadata:
             notify(self.metadata.version)
 
-    def _on_partial(self, part: Partial) -> None:
+    def _on_partial(self, peer: Peer, part: Partial) -> None:
         if self.uplink is not None:
-            self.uplink.take_partial(part.pack, part.offset, part.at, part.data)
+            self.uplink.take_partial(peer.id, part.pack, part.offset, part.at, part.data)
 
     def _on_uplink(self, _usable: bool) -> None:
         self._hub.on_uplink()

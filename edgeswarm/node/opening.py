@@ -189,10 +189,11 @@ async def _start_beacons(node: Node, open_beacons: _OpenBeacons, stack: AsyncExi
         await in_thread(partial(_next_epoch, node.store)),
         split_address(advertised, "listen")[1] if advertised else 0,
         node.dice,
-        node.links.suggest,
+        node.links.hear,
         node.metadata.version,
     )
     node.on_metadata.append(loop.holds)
+    node.news.on_disproved = loop.disproved
     nursery.start_soon(loop.run)
 
 

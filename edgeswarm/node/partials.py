@@ -1,89 +1,109 @@
-"""Beginnings of pieces: of reads that broke off, or whose process died; of this node and, in memory, of its neighbours.
+"""Beginnings of pieces: of this node's reads that broke off or whose process died; of its neighbours', in memory only.
 
-Nothing here is trusted: whoever goes on from a beginning checks the whole piece. Files are written without fsync: they survive the
-death of the process, which is what they are for; after a power cut at most one piece is read again.
+Nothing here is trusted: whoever goes on from a beginning checks the whole piece. A node's own beginnings and those that neighbours
+shared are kept apart: these come unasked, and must not drive out those.
 """
 
 from __future__ import annotations
 
-import logging
-from contextlib import suppress
 from pathlib import Path
 
-from ..content.digest import DIGEST_BYTES, Digest
+from ..content.digest import Digest
 from ..content.index import PIECE_MAX_BYTES
+from .partial_files import Key, PartialFiles
 
-_log = logging.getLogger("edgeswarm.uplink")
 # A piece has at most 4 MiB, nearly all have under 64 KiB: enough for one a span and neighbour.
 _MOST_BYTES = 8 * 1024 * 1024
-_MOST_PARTS = 256  # neighbours send them unasked: few bytes must not make many entries
-_Key = tuple[Digest, int]
+_MOST_PARTS = 256
+# Of one neighbour: it fetches at most four spans at a time, and what it has finished is dropped only by newer ones. A guess.
+_MOST_PARTS_OF_A_PEER = 16
+
+
+class _Parts:
+    """Beginnings by piece, so many and no more; the oldest makes room.
+
+    Attributes:
+        size: Bytes of all.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.size = 0
+        self._most = most
+        self._parts: dict[Key, bytearray] = {}
+
+    def length(self, key: Key) -> int:
+        """Return how much of a piece is here."""
+        return len(self._parts.get(key, b""))
+
+    def take(self, key: Key) -> bytes:
+        """Return a beginning and forget it."""
+        part = self._parts.pop(key, bytearray())
+        self.size -= len(part)
+        return bytes(part)
+
+    def append(self, key: Key, data: bytes) -> None:
+        """Lengthen a beginning, which counts as the newest from now on."""
+        part = self._parts.pop(key, bytearray())
+        part += data
+        self._parts[key] = part
+        self.size += len(data)
+        while len(self._parts) > self._most:
+            self.drop_oldest()
+
+    def drop_oldest(self) -> None:
+        self.take(next(iter(self._parts)))
 
 
 class Partials:
-    """Beginnings by pack and offset, at most 8 MiB of them; the oldest makes room.
+    """Beginnings by pack and offset: at most 8 MiB of this node's own, and as much of all neighbours'; the oldest makes room.
+
+    When the neighbours' are too many, the one with the most bytes loses some: who shares little loses nothing by others.
 
     Args:
-        folder: Where those of own reads are kept over a restart; None: nowhere. Blocking, but for a few KiB at a time.
+        folder: Where those of own reads are kept over a restart, at most 8 MiB; None: nowhere.
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        self._parts: dict[_Key, bytes] = {}
-        if folder is not None:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for path in sorted(folder.iterdir()):
-                self._load(path)
+        self._files = PartialFiles(folder, most_bytes=_MOST_BYTES, most_files=_MOST_PARTS)
+        self._own = _Parts(_MOST_PARTS)
+        self._shared: dict[bytes, _Parts] = {}
+        for (pack, offset), data in self._files.load():
+            self.keep(pack, offset, data)
 
     def take(self, pack: Digest, offset: int) -> bytes:
-        """Return the beginning of a piece and forget it in memory; empty if there is none."""
-        return self._parts.pop((pack, offset), b"")
+        """Return the beginning of a piece, an own one if there is one, and forget it in memory; empty if there is none."""
+        key = (pack, offset)
+        shared = [parts.take(key) for parts in self._shared.values()]
+        return self._own.take(key) or max(shared, key=len, default=b"")
 
     def keep(self, pack: Digest, offset: int, data: bytes) -> None:
-        """Keep the beginning of a piece in memory."""
-        if data:
-            self._parts[pack, offset] = data
-        while len(self._parts) > _MOST_PARTS or sum(map(len, self._parts.values())) > _MOST_BYTES:
-            del self._parts[next(iter(self._parts))]
+        """Keep in memory how far an own read has come."""
+        if not data:
+            return
+        self._own.take((pack, offset))
+        self._own.append((pack, offset), data)
+        while self._own.size > _MOST_BYTES:
+            self._own.drop_oldest()
 
-    def append(self, pack: Digest, offset: int, at: int, data: bytes) -> None:
-        """Lengthen the beginning of a piece by bytes that start at `at`; ignored if they don't fit on."""
-        known = self._parts.get((pack, offset), b"")
-        if at == len(known) and at + len(data) <= PIECE_MAX_BYTES:
-            self.keep(pack, offset, known + data)
+    def share(self, peer: bytes, pack: Digest, offset: int, at: int, data: bytes) -> None:
+        """Take bytes that a neighbour shares, which start at `at` of a piece; ignored if they don't fit on."""
+        parts = self._shared.setdefault(peer, _Parts(_MOST_PARTS_OF_A_PEER))
+        if at != parts.length((pack, offset)) or at + len(data) > PIECE_MAX_BYTES:
+            return
+        parts.append((pack, offset), data)
+        while sum(each.size for each in self._shared.values()) > _MOST_BYTES:
+            max(self._shared.values(), key=lambda each: each.size).drop_oldest()
 
     def clear(self) -> None:
-        """Forget all: some of it was wrong."""
-        self._parts.clear()
+        """Forget all: some of it was wrong, and nobody can tell what."""
+        self._own = _Parts(_MOST_PARTS)
+        self._shared.clear()
+        self._files.clear()
 
     def save(self, pack: Digest, offset: int, at: int, data: bytes) -> None:
         """Write bytes of a running read that start at `at` of its piece to disk."""
-        if self._folder is None:
-            return
-        try:
-            with self._path(pack, offset).open("r+b" if at else "wb") as file:
-                file.seek(at)
-                file.write(data)
-        except OSError as error:
-            _log.info("the beginning of a piece is not kept on disk: %s", error)
+        self._files.write((pack, offset), at, data)
 
     def remove(self, pack: Digest, offset: int) -> None:
         """Remove the file of a piece that is needed no more."""
-        if self._folder is not None:
-            with suppress(OSError):
-                self._path(pack, offset).unlink(missing_ok=True)
-
-    def _path(self, pack: Digest, offset: int) -> Path:
-        assert self._folder is not None  # noqa: S101  # checked by the callers
-        return self._folder / f"{pack.hex()}-{offset}"
-
-    def _load(self, path: Path) -> None:
-        """Read what an earlier process left; files that are none of ours are left alone."""
-        name, _, offset = path.name.partition("-")
-        try:
-            pack, data = bytes.fromhex(name), path.read_bytes()
-        except (ValueError, OSError):
-            return
-        if len(pack) == DIGEST_BYTES and offset.isdecimal() and len(data) <= PIECE_MAX_BYTES:
-            self.keep(pack, int(offset), data)
-            path.unlink(missing_ok=True)
+        self._files.remove((pack, offset))

@@ -142,10 +142,10 @@ class Uplink:
         self._failures = 0
         self._partial.remove(pack, offset)
 
-    def take_partial(self, pack: Digest, offset: int, at: int, data: bytes) -> None:
+    def take_partial(self, peer: bytes, pack: Digest, offset: int, at: int, data: bytes) -> None:
         """Keep what a neighbour shares of a piece that is arriving there, in case this node has to go on with it."""
         if self._trusts_partials:
-            self._partial.append(pack, offset, at, data)
+            self._partial.share(peer, pack, offset, at, data)
 
     def _cut(self, piece: Piece, buffer: bytearray) -> bytes:
         data = bytes(buffer[: piece.length])

@@ -128,9 +128,9 @@ async def test_dead_addresses_are_forgotten_but_for_configured_ones(autojump_clo
     async with world.node("a", peers=("fixed:1",)) as node:
         for number in range(600):
             node.links.suggest(f"x{number}:1")
-        assert len(node.links._dials) == 512
+        assert len(node.links._addresses) == 512
         await trio.sleep(60)
-        assert list(node.links._dials) == ["fixed:1"]
+        assert list(node.links._addresses) == ["fixed:1"]
 
 
 async def test_a_node_that_stops_says_goodbye(autojump_clock: CLOCK) -> None:
@@ -468,6 +468,8 @@ async def test_a_banned_peer_is_not_let_in_again(autojump_clock: CLOCK) -> None:
                 pass
         assert node.status()["banned"] == ["remote sent nonsense"]
         await trio.sleep(3601)
+        assert node.status()["banned"] == []
+        assert not node.links._banned
         async with remote(world, identity=identity):
             await until(lambda: node.links.peers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -32,11 +33,11 @@ def pack_read(*, wrong: int | None = None) -> PackRead:
 class Reader:
     """An uplink and what it brought."""
 
-    def __init__(self, *, rate: float = 0.0, retry_seconds: float = 8.0) -> None:
+    def __init__(self, *, rate: float = 0.0, retry_seconds: float = 8.0, folder: Path | None = None) -> None:
         self.origin = MemoryOrigin({NAME: DATA, "small": b"12"}, rate)
         self.changes: list[bool] = []
         self.uplink = Uplink(
-            self.origin, Partials(None), retry_seconds=retry_seconds, dice=Random(1), on_change=self.changes.append
+            self.origin, Partials(folder), retry_seconds=retry_seconds, dice=Random(1), on_change=self.changes.append
         )  # fmt: skip
         self.pieces: dict[int, bytes] = {}
         self.bytes = 0
@@ -93,7 +94,7 @@ async def test_what_a_neighbour_shared_is_not_read_again() -> None:
     with pytest.raises(FetchError):
         await dying.read(pack_read())
     for _, at, data in dying.shared:
-        reader.uplink.take_partial(PACK, 0, at, data)
+        reader.uplink.take_partial(b"peer", PACK, 0, at, data)
     await reader.read(pack_read())
     assert reader.whole == DATA
     assert reader.bytes <= len(DATA) - 2 * 16384
@@ -101,7 +102,7 @@ async def test_what_a_neighbour_shared_is_not_read_again() -> None:
 
 async def test_a_lie_of_a_neighbour_costs_one_piece_once() -> None:
     reader = Reader()
-    reader.uplink.take_partial(PACK, 0, 0, bytes(1000))
+    reader.uplink.take_partial(b"peer", PACK, 0, 0, bytes(1000))
     with pytest.raises(ContentError):
         await reader.read(pack_read())
     assert not reader.uplink.usable
@@ -109,18 +110,12 @@ async def test_a_lie_of_a_neighbour_costs_one_piece_once() -> None:
     assert reader.whole == DATA
 
 
-@pytest.mark.parametrize(("offset", "at", "size"), [(0, 5, 10), (0, 0, 5 * 2**20)])
-async def test_parts_that_do_not_fit_are_ignored(offset: int, at: int, size: int) -> None:
-    partials = Partials(None)
-    partials.append(PACK, offset, at, bytes(size))
-    assert partials.take(PACK, offset) == b""
-
-
-def test_many_small_parts_take_bounded_memory() -> None:
-    partials = Partials(None)
-    for offset in range(5000):
-        partials.append(PACK, offset, 0, b"x")
-    assert sum(bool(partials.take(PACK, offset)) for offset in range(5000)) <= 256
+async def test_after_a_lie_nothing_shared_is_taken() -> None:
+    reader = Reader()
+    reader.uplink.failed(ContentError("a chunk was wrong"))
+    reader.uplink.take_partial(b"peer", PACK, 0, 0, bytes(1000))
+    await reader.read(pack_read())
+    assert reader.whole == DATA
 
 
 async def test_a_wrong_piece_makes_the_uplink_wait() -> None:
@@ -196,14 +191,28 @@ async def test_an_idle_uplink_does_nothing(autojump_clock: trio.testing.MockCloc
     assert reader.changes == []
 
 
-def test_beginnings_survive_the_process(tmp_path) -> None:
-    first = Partials(tmp_path / "partial")
-    first.save(PACK, 7, 0, b"abc")
-    first.save(PACK, 7, 3, b"def")
-    first.save(PACK, 9, 0, b"gone")
-    first.remove(PACK, 9)
-    (tmp_path / "partial" / "stranger").write_bytes(b"x")
-    second = Partials(tmp_path / "partial")
-    assert second.take(PACK, 7) == b"abcdef"
-    assert second.take(PACK, 9) == b""
-    assert (tmp_path / "partial" / "stranger").exists()
+async def test_what_came_survives_two_deaths_of_the_process_in_one_outage(tmp_path: Path) -> None:
+    first = Reader(folder=tmp_path)
+    first.origin.cut_after = 3
+    with pytest.raises(FetchError):
+        await first.read(pack_read())
+    Reader(folder=tmp_path)  # killed before it went on
+    third = Reader(folder=tmp_path)
+    await third.read(pack_read())
+    assert third.whole == DATA
+    assert third.bytes <= len(DATA) - 2 * 16384
+    for piece in pack_read().pieces:
+        third.uplink.kept(PACK, piece.offset)
+    assert Partials(tmp_path).take(PACK, pack_read().pieces[0].offset) == b""
+
+
+async def test_a_wrong_beginning_does_not_survive_the_process(tmp_path: Path) -> None:
+    first = Reader(folder=tmp_path)
+    first.uplink._partial.save(PACK, 0, 0, bytes(1000))
+    second = Reader(folder=tmp_path)
+    with pytest.raises(ContentError) as caught:
+        await second.read(pack_read())
+    second.uplink.failed(caught.value)
+    third = Reader(folder=tmp_path)
+    await third.read(pack_read())
+    assert third.whole == DATA
