@@ -27,6 +27,8 @@ _AUDIT_INTERVALS = 8
 """The next in rank asks all the same, this much more rarely: whoever has the duty may lie about having asked. A guess."""
 _ANSWER_SECONDS = 20.0  # a guess: 1.4 MB of metadata (10,000 targets) at 1 Mbit/s take 11 s
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.5, 60.0  # what does not verify now may do so once this node's clock is set
+_LAST_LOOK_SECONDS = 600.0
+"""Longest pause between looks for a role that nobody has: a guess. Newer metadata, which may bring it, is noticed without them."""
 
 
 class Newsroom:
@@ -49,6 +51,8 @@ class Newsroom:
         self._own = own
         self._dice = dice
         self._asking: dict[bytes, None] = {}
+        self._looking: dict[str, None] = {}
+        self._look_turn = trio.Lock()
         self._nursery: trio.Nursery | None = None
 
     async def run(self, on_change: Callable[[], None], on_checked: Callable[[], None] = lambda: None) -> None:
@@ -60,6 +64,7 @@ class Newsroom:
         """
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            self._look_for_missing()  # what was saved may lack a file
             if self._uplink is not None:
                 nursery.start_soon(self._poll, self._uplink, on_checked)
             changed = self._metadata.changed
@@ -111,6 +116,7 @@ class Newsroom:
         """Return whether the origin had newer metadata; None: it had no answer that verifies."""
         try:
             changed = await self._metadata.refresh(self._from_origin)
+            self._look_for_missing()
         except EdgeswarmError as error:
             _log.warning("metadata from the origin: %s", error)
             return None
@@ -121,20 +127,32 @@ class Newsroom:
         return changed
 
     def look_for(self, product: str) -> None:
-        """Get a product's role that was not wanted before, though the metadata may not get newer."""
-        if self._nursery is not None:
+        """Get a product's role that is not here, though the metadata may not get newer."""
+        if self._nursery is not None and product not in self._looking:
+            self._looking[product] = None
             self._nursery.start_soon(self._look_for, product)
+
+    def _look_for_missing(self) -> None:
+        for product in self._metadata.missing:
+            self.look_for(product)
 
     async def _look_for(self, product: str) -> None:
         pause = _FIRST_PAUSE_SECONDS
-        while not self._metadata.knows(product):
-            if self._uplink is not None and self._uplink.usable:
-                await self.check_now()
-            for peer in self._peers():
-                if not self._metadata.knows(product) and peer.timestamp_version >= max(1, self._metadata.version):
-                    await self._ask_once(peer)
-            await trio.sleep(pause)
-            pause = min(2 * pause, _LAST_PAUSE_SECONDS)
+        try:
+            while not self._metadata.knows(product):
+                async with self._look_turn:  # who looks for one product brings the others
+                    await self._look_around(product)
+                await trio.sleep(pause)
+                pause = min(2 * pause, _LAST_LOOK_SECONDS)
+        finally:
+            del self._looking[product]
+
+    async def _look_around(self, product: str) -> None:
+        if self._uplink is not None and self._uplink.usable and not self._metadata.knows(product):
+            await self.check_now()
+        for peer in self._peers():
+            if not self._metadata.knows(product) and peer.timestamp_version >= max(1, self._metadata.version):
+                await self._ask_once(peer)
 
     async def _from_origin(self, want: Want) -> bytes | None:
         assert self._uplink is not None  # noqa: S101  # asked only with an uplink
@@ -180,6 +198,7 @@ class Newsroom:
 
         try:
             await self._metadata.refresh(answer)
+            self._look_for_missing()
         except TrustError as error:
             _log.warning("metadata from %s: %s", peer.name, error)
         except (EdgeswarmError, trio.TooSlowError) as error:

@@ -98,7 +98,7 @@ class Node:
         self.links = Links(transport(self), self._hub, self._hello, self.own.key, config.lan.max_links, dice, self._hub.on_peer)
         self._hub.links = self.news.links = self.links
         self._hub.on_lost = self._repair
-        self._hub.on_wanted = self._want
+        self._hub.on_wanted = partial(self._want, guest=True)
         objects = Objects(store, self.links, self.uplink, self.own.key)
         window = TransferConfig(window_chunks=config.lan.window_chunks, open_chunks=config.lan.open_chunks)
         self._fetcher = Fetcher(
@@ -169,9 +169,9 @@ class Node:
         wanted = moved.version if moved is not None else version
         return self.metadata.release(product, wanted, self.config.node.compatible), moved
 
-    async def _want(self, product: str) -> None:
+    async def _want(self, product: str, *, guest: bool = False) -> None:
         """Keep a product's metadata up to date from now on, for this node or for a peer that has no other source."""
-        if await self.metadata.want_product(product):
+        if await self.metadata.want_product(product, guest=guest):
             self.news.look_for(product)
 
     def subscribe(self, product: str, channel: str) -> Subscription:

@@ -13,8 +13,9 @@ import trio
 from edgeswarm.abc import PeerIdentity
 from edgeswarm.errors import NotPublishedError
 from edgeswarm.exchange import ranking
-from edgeswarm.node import Node
+from edgeswarm.node import Node, SubscribeSection
 from edgeswarm.store import MemoryStore
+from edgeswarm.trust.keys import Keyring, SigningKey
 from edgeswarm.wire.messages import GetObject, Have, News, ObjectData, Ping, Pong
 
 from .remote import Remote, identity_of, remote
@@ -174,7 +175,7 @@ async def test_a_gateway_brings_the_role_of_a_product_that_only_a_device_follows
                 for number, name in enumerate(("3.nonsense.json", "1.app.json", "snapshot.json", "x"), 1):
                     await peer.say(GetObject(request=2 * number + 1, kind="metadata", name=name, limit=1000))
                     await peer.hear_a(ObjectData)
-            assert list(gateway.metadata._products) == ["app"], "only what is published is sought"
+            assert list(gateway.metadata._guests) == ["app"], "only what is published is sought"
 
 
 @pytest.mark.parametrize("grace_days", [0, 3650])
@@ -269,3 +270,73 @@ async def test_a_damaged_object_is_fetched_again(autojump_clock: CLOCK) -> None:
     async with world.node("a", origin=MemoryOrigin(world.objects), store=store) as node:
         await fetch_all([node], release)
         assert content_of(node, release) == b"x" * 1000
+
+
+def publish_tools(world: World) -> None:
+    """Publish a second product, with a key of its own, and go on without that key."""
+    key = SigningKey.generate()
+    world.repository.delegate("tools", Keyring((key.public,)))
+    world.keys.append(key)
+    world.sign()
+    world.keys.remove(key)
+
+
+async def test_a_product_that_no_neighbour_has_does_not_stop_the_others(autojump_clock: CLOCK) -> None:
+    world, store = World(), MemoryStore()
+    publish_tools(world)
+    world.publish("1", b"x")
+    async with world.node("neighbour", origin=MemoryOrigin(world.objects), store=store) as node:
+        await current(node)
+    both = tuple(SubscribeSection(product=product, channel="stable") for product in ("tools", "app"))
+    async with (
+        world.node("neighbour", store=store, subscribe=both[1:]),
+        world.node("device", peers=("neighbour:7651",), subscribe=both) as device,
+    ):
+        with trio.fail_after(30):
+            assert (await current(device)).version == "1"
+        with pytest.raises(NotPublishedError, match="not here yet"):
+            await device.find("tools", channel="stable")
+        status = device.metadata.status()["products"]
+        assert status["app"] == ""
+        assert "tools" in status["tools"]
+
+
+async def test_a_role_that_expired_stops_its_own_product_only(autojump_clock: CLOCK) -> None:
+    world = World()
+    publish_tools(world)
+    world.publish("1", b"x")
+    app = (SubscribeSection(product="app", channel="stable"),)
+    async with world.node("gateway", origin=MemoryOrigin(world.objects), subscribe=app) as gateway:
+        await current(gateway)
+        async with remote(world) as peer:
+            await peer.say(GetObject(request=3, kind="metadata", name="1.tools.json", limit=9999))
+            await peer.hear_a(ObjectData)
+        await until(lambda: gateway.metadata.knows("tools"))
+        before = gateway.metadata.version
+        world.now = NOW + timedelta(days=400)
+        for name, data in world.repository.renew(world.keys, now=world.now).items():
+            world.objects[f"metadata/{name}"] = data
+        await until(lambda: gateway.metadata.version > before, 10)
+        assert (await current(gateway)).version == "1"
+        assert gateway.metadata.status()["stale"] is False
+        assert "expired" in gateway.metadata.status()["products"]["tools"]
+
+
+async def test_a_role_that_was_lost_is_sought_again_after_a_restart(autojump_clock: CLOCK) -> None:
+    world, store = World(), MemoryStore()
+    world.publish("1", b"x")
+    app = (SubscribeSection(product="app", channel="stable"),)
+    origin = CountingOrigin(world.objects)
+    async with world.node("a", origin=origin, store=store, subscribe=app) as node:
+        await current(node)
+    (lost,) = [name for name in store.list_objects("metadata/") if name.endswith(".app.json")]
+    store.delete_object(lost)
+    async with world.node("a", store=store, subscribe=app) as node:
+        assert node.metadata.version > 0
+        assert node.metadata.missing == ["app"]
+    async with (
+        world.node("gateway", origin=origin, subscribe=app) as gateway,
+        world.node("a", peers=("gateway:7651",), store=store, subscribe=app) as node,
+    ):
+        await current(gateway)
+        assert (await current(node)).version == "1"
