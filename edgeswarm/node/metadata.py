@@ -159,14 +159,37 @@ class Metadata:
         return changed
 
     async def _refresh(self, answer: Answer) -> bool:
+        """Hear a source out without the lock, since it may take its time; another may bring something meanwhile."""
+        files, client = self._files, self._new_client()
+        heard: dict[str, bytes | None] = {}
+
+        async def hear(want: Want) -> bytes | None:
+            heard[want.name] = await answer(want)
+            return heard[want.name]
+
+        try:
+            found = await self._verify(client, hear)
+        except EdgeswarmError:
+            await self._save_roots(client, files)
+            raise
         async with self._lock:
-            client = self._new_client()
-            try:
-                found = await self._verify(client, answer)
-            except EdgeswarmError:
-                await self._save_roots(client)
-                raise
+            if self._files is not files:
+                again = await self._verify_again(found, heard)
+                if again is None:
+                    return False
+                found = again
             return await self._keep(found)
+
+    async def _verify_again(self, found: _Verified, heard: dict[str, bytes | None]) -> _Verified | None:
+        """Verify what was heard against what another refresh saved meanwhile; None: that one was newer."""
+
+        async def recall(want: Want) -> bytes | None:
+            return heard.get(want.name)
+
+        known = self._found.outcome if self._found is not None else None
+        if known is not None and _age(found.outcome) < _age(known):
+            return None
+        return await self._verify(self._new_client(), recall)
 
     def _new_client(self) -> TrustClient:
         floor = self._book.floors.versions
@@ -223,12 +246,13 @@ class Metadata:
         """Tell if the last refresh that succeeded brought a product's role up to date."""
         return self._found is not None and product in self._found.products
 
-    async def _save_roots(self, client: TrustClient) -> None:
+    async def _save_roots(self, client: TrustClient, files: dict[str, bytes]) -> None:
         """Keep roots that were proved before something else failed: they are right whatever comes after."""
         roots = {name: data for name, data in client.changed.items() if name.endswith(".root.json")}
-        if roots:
-            await in_thread(partial(self._store.save_objects, {_PREFIX + name: data for name, data in roots.items()}))
-        self._files |= roots
+        async with self._lock:
+            if roots and self._files is files:  # else another refresh brought its own
+                await in_thread(partial(self._store.save_objects, {_PREFIX + name: data for name, data in roots.items()}))
+                self._files = self._files | roots
 
     def _save(self, outcome: Outcome) -> None:
         """Save new files, the floors that they raise, and that others are obsolete, all or nothing."""
@@ -287,6 +311,11 @@ class Metadata:
     def release(self, product: str, version: str, compatible: str) -> Release:
         """Return the release of a version for this node's hardware; `NotPublishedError` if there is none."""
         return self._catalogue_of(product).release(product, version, compatible)
+
+
+def _age(outcome: Outcome) -> tuple[int, int]:
+    """Order outcomes by root and timestamp: a new root may have rotated keys, so that timestamps count from the start again."""
+    return outcome.floor.root, outcome.timestamp_version
 
 
 async def _nobody(_want: Want) -> bytes | None:

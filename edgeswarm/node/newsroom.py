@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from random import Random
 
 import trio
 
 from ..errors import EdgeswarmError, FetchError, TrustError
 from ..exchange import ranking
+from ..origin.deadlines import within
 from ..trust.client import Want
 from .links import Links
 from .metadata import Metadata
@@ -25,7 +27,10 @@ _SILENT_INTERVALS = 3
 """Whoever has the duty to ask the origin says NEWS after each answer; silent for so many intervals it counts no more. A guess."""
 _AUDIT_INTERVALS = 8
 """The next in rank asks all the same, this much more rarely: whoever has the duty may lie about having asked. A guess."""
-_ANSWER_SECONDS = 20.0  # a guess: 1.4 MB of metadata (10,000 targets) at 1 Mbit/s take 11 s
+_PEER_SECONDS = 60.0
+"""Longest that a peer may take for all files of one refresh. A guess: 1.4 MB of metadata (10,000 targets) at 1 Mbit/s take 11 s."""
+_TURN_SECONDS = 2.0
+"""Peers are asked one after the other, since the first usually brings everything; a slow one is not waited for longer. A guess."""
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.5, 60.0  # what does not verify now may do so once this node's clock is set
 _LAST_LOOK_SECONDS = 600.0
 """Longest pause between looks for a role that nobody has: a guess. Newer metadata, which may bring it, is noticed without them."""
@@ -53,6 +58,8 @@ class Newsroom:
         self._asking: dict[bytes, None] = {}
         self._looking: dict[str, None] = {}
         self._look_turn = trio.Lock()
+        self._origin_turn = trio.Lock()  # not held for ever: reads of an origin have a deadline
+        self._peer_turn = trio.Semaphore(1)
         self._nursery: trio.Nursery | None = None
 
     async def run(self, on_change: Callable[[], None], on_checked: Callable[[], None] = lambda: None) -> None:
@@ -115,7 +122,8 @@ class Newsroom:
     async def _ask_origin(self) -> bool | None:
         """Return whether the origin had newer metadata; None: it had no answer that verifies."""
         try:
-            changed = await self._metadata.refresh(self._from_origin)
+            async with self._origin_turn:
+                changed = await self._metadata.refresh(self._from_origin)
             self._look_for_missing()
         except EdgeswarmError as error:
             _log.warning("metadata from the origin: %s", error)
@@ -177,7 +185,9 @@ class Newsroom:
         try:
             pause = _FIRST_PAUSE_SECONDS
             while self._is_newer(peer):
-                await self._ask_once(peer)
+                async with self._turn():
+                    if self._is_newer(peer):
+                        await self._ask_once(peer)
                 if self._is_newer(peer):
                     await trio.sleep(pause)
                     pause = min(2 * pause, _LAST_PAUSE_SECONDS)
@@ -191,9 +201,24 @@ class Newsroom:
             if peer is not asked:
                 self.consider(peer)
 
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        mine = False
+        with trio.move_on_after(_TURN_SECONDS):
+            await self._peer_turn.acquire()
+            mine = True
+        try:
+            yield
+        finally:
+            if mine:
+                self._peer_turn.release()
+
     async def _ask_once(self, peer: Peer) -> None:
+        deadline = trio.current_time() + _PEER_SECONDS
+
         async def answer(want: Want) -> bytes | None:
-            with trio.fail_after(_ANSWER_SECONDS):
+            # Of what came in time everything that verifies is kept: the deadline must not cancel the refresh.
+            with within(f"{want.name} from {peer.name}", deadline - trio.current_time()):
                 return await peer.get_object("metadata", want.name, want.max_bytes)
 
         try:
@@ -201,7 +226,7 @@ class Newsroom:
             self._look_for_missing()
         except TrustError as error:
             _log.warning("metadata from %s: %s", peer.name, error)
-        except (EdgeswarmError, trio.TooSlowError) as error:
-            _log.info("metadata from %s: %s", peer.name, error or "no answer in time")
+        except EdgeswarmError as error:
+            _log.info("metadata from %s: %s", peer.name, error)
         except Exception:  # a bug: it must not end the node
             _log.exception("metadata from %s", peer.name)

@@ -15,6 +15,7 @@ from edgeswarm.errors import NotPublishedError
 from edgeswarm.exchange import ranking
 from edgeswarm.node import Node, SubscribeSection
 from edgeswarm.store import MemoryStore
+from edgeswarm.trust.client import Want
 from edgeswarm.trust.keys import Keyring, SigningKey
 from edgeswarm.wire.messages import GetObject, Have, News, ObjectData, Ping, Pong
 
@@ -340,3 +341,79 @@ async def test_a_role_that_was_lost_is_sought_again_after_a_restart(autojump_clo
     ):
         await current(gateway)
         assert (await current(node)).version == "1"
+
+
+class MuteOrigin(MemoryOrigin):
+    """Takes every question and answers none."""
+
+    async def read(self, name: str, *, limit: int) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+async def test_an_origin_that_never_answers_does_not_lock_out_the_neighbours(autojump_clock: CLOCK) -> None:
+    world = World()
+    world.publish("1", b"x")
+    async with (
+        world.node("gateway", origin=MemoryOrigin(world.objects)) as gateway,
+        world.node("a", peers=("gateway:7651",), origin=MuteOrigin(world.objects)) as node,
+    ):
+        await wait_until_version([gateway, node], 2)
+
+
+async def test_of_two_refreshes_at_once_the_newer_wins(autojump_clock: CLOCK) -> None:
+    world = World()
+    world.publish("1", b"x")
+    old = dict(world.objects)
+    world.publish("2", b"y")
+    asked, goes_on = trio.Event(), trio.Event()
+    news: list[bool] = []
+
+    async def slow(want: Want) -> bytes | None:
+        if want.name == "2.app.json":
+            asked.set()
+            await goes_on.wait()
+        return old.get(f"metadata/{want.name}")
+
+    async def fast(want: Want) -> bytes | None:
+        return world.objects.get(f"metadata/{want.name}")
+
+    async def hear_slow(node: Node) -> None:
+        news.append(await node.metadata.refresh(slow))
+
+    async with world.node("a", subscribe=(SubscribeSection(product="app", channel="stable"),)) as node:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear_slow, node)
+            await asked.wait()
+            assert await node.metadata.refresh(fast)
+            goes_on.set()
+        assert news == [False]
+        assert node.metadata.version == 3
+        assert (await current(node)).version == "2"
+        assert "metadata/3.app.json" in node.store.list_objects("metadata/")
+
+
+async def test_a_peer_has_one_deadline_for_all_that_it_brings(autojump_clock: CLOCK) -> None:
+    world = World()
+    world.publish("1", b"x")
+    async with world.node("gateway") as node, remote(world) as peer:
+        await peer.say(News(timestamp_version=2, uplink=False))
+        asked: list[str] = []
+
+        async def answer_late(event: GetObject) -> None:
+            await trio.sleep(18)
+            data = world.objects.get(f"metadata/{event.name}", b"")
+            await peer.say(ObjectData(request=event.request, last=True, found=bool(data), data=data))
+
+        async with trio.open_nursery() as nursery:
+            nursery.cancel_scope.deadline = trio.current_time() + 200
+            while len(asked) < 5:
+                event = await peer.hear()
+                if isinstance(event, GetObject):
+                    asked.append(event.name)
+                    nursery.start_soon(answer_late, event)
+                elif isinstance(event, Ping):
+                    await peer.say(Pong(nonce=event.nonce))
+            nursery.cancel_scope.cancel()
+        assert asked == ["2.root.json", "timestamp.json", "2.snapshot.json", "1.targets.json", "2.root.json"]
+        assert node.metadata.version == 0
