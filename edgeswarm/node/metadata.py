@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import trio
 
 from ..abc import ChunkStore
-from ..errors import EdgeswarmError, ExpiredError, NotPublishedError
+from ..errors import EdgeswarmError, ExpiredError, NotPublishedError, StoreError
 from ..store.floorbook import FloorBook
 from ..trust.catalogue import Catalogue, Channel, Release
 from ..trust.client import ExpiryPolicy, Outcome, Steps, TrustClient, Want, grace
@@ -70,6 +70,7 @@ class Metadata:
         self._clock = clock
         self._products = dict.fromkeys(products)
         self._guests: dict[str, None] = {}  # products that only peers want
+        self._troubles: list[str] = []
         self._lock = trio.Lock()
         self._files: dict[str, bytes] = {}
         self._found: _Verified | None = None
@@ -124,8 +125,10 @@ class Metadata:
     async def load(self) -> None:
         """Verify what was saved before; a node that was never refreshed has nothing, which is fine.
 
+        Saved files are expendable, since the floors lie elsewhere: a damaged one counts as none and is fetched again.
+
         Raises:
-            StoreError: What was saved is damaged.
+            StoreError: The store fails, or both places of the floors are damaged.
         """
         await in_thread(self._load_files)
         if "timestamp.json" in self._files:
@@ -137,9 +140,25 @@ class Metadata:
 
     def _load_files(self) -> None:
         names = self._store.list_objects(_PREFIX)
-        loaded = {name.removeprefix(_PREFIX): self._store.load_object(name) for name in names}
+        loaded = {name.removeprefix(_PREFIX): self._load_file(name) for name in names}
         self._files = {name: data for name, data in loaded.items() if data is not None}
         self._book.load()
+
+    def _load_file(self, name: str) -> bytes | None:
+        try:
+            return self._store.load_object(name)
+        except StoreError as error:
+            self._note_damage(f"{name}: {error}")
+        try:
+            self._store.delete_object(name)
+        except StoreError as error:  # a full or failing disk: saving it anew replaces it, too
+            _log.warning("%s cannot be removed: %s", name, error)
+        return None
+
+    def _note_damage(self, trouble: str) -> None:
+        if trouble not in self._troubles:
+            _log.error("saved metadata is damaged, and fetched again: %s", trouble)
+            self._troubles.append(trouble)
 
     async def refresh(self, answer: Answer) -> bool:
         """Verify what a source has and keep it; return whether it was newer.
@@ -214,6 +233,8 @@ class Metadata:
         await in_thread(partial(self._save, outcome))
         self._files = {name: data for name, data in (self._files | outcome.changed).items() if name not in outcome.obsolete}
         self._found = found
+        for name in outcome.damaged:
+            self._note_damage(f"{name}: does not verify")
         for product, error in found.failed.items():
             if before is None or str(before.failed.get(product, "")) != str(error):
                 _log.warning("product %s: %s", product, error)
@@ -281,7 +302,7 @@ class Metadata:
             "expires_first": first,
             "error": self.last_error,
             "products": {product: self._trouble_with(product) for product in self._products | self._guests},
-            "troubles": list(self._book.troubles),
+            "troubles": [*self._book.troubles, *self._troubles],
         }
 
     def _trouble_with(self, product: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from edgeswarm.abc import PeerIdentity
-from edgeswarm.errors import NotPublishedError
+from edgeswarm.errors import NotPublishedError, StoreError
 from edgeswarm.exchange import ranking
 from edgeswarm.node import Node, SubscribeSection
 from edgeswarm.store import MemoryStore
@@ -255,16 +255,17 @@ async def test_a_wrong_page_bans_the_peer_and_is_fetched_elsewhere(autojump_cloc
         nursery.cancel_scope.cancel()
 
 
+class Rotten(MemoryStore):
+    """A disk that finds out that an object was damaged: one that says "rot"."""
+
+    def load_object(self, name: str) -> bytes | None:
+        data = super().load_object(name)
+        if data == b"rot":
+            raise StoreError(f"{name} is damaged")
+        return data
+
+
 async def test_a_damaged_object_is_fetched_again(autojump_clock: CLOCK) -> None:
-    from edgeswarm.errors import StoreError
-
-    class Rotten(MemoryStore):
-        def load_object(self, name: str) -> bytes | None:
-            data = super().load_object(name)
-            if data == b"rot":
-                raise StoreError(f"{name} is damaged")
-            return data
-
     world, store = World(), Rotten()
     release = world.publish("1", b"x" * 1000)
     store.save_object(f"manifest/{release.manifest.hex()}", b"rot")
@@ -417,3 +418,21 @@ async def test_a_peer_has_one_deadline_for_all_that_it_brings(autojump_clock: CL
             nursery.cancel_scope.cancel()
         assert asked == ["2.root.json", "timestamp.json", "2.snapshot.json", "1.targets.json", "2.root.json"]
         assert node.metadata.version == 0
+
+
+@pytest.mark.parametrize("name", ["timestamp.json", "2.snapshot.json", "1.targets.json", "2.app.json"])
+async def test_a_damaged_metadata_file_is_fetched_again(name: str, autojump_clock: CLOCK) -> None:
+    world, store = World(), Rotten()
+    world.publish("1", b"x")
+    app = (SubscribeSection(product="app", channel="stable"),)
+    async with world.node("a", origin=MemoryOrigin(world.objects), store=store, subscribe=app) as node:
+        await current(node)
+    whole = store.load_object(f"metadata/{name}")
+    assert whole
+    store.save_object(f"metadata/{name}", b"rot")
+    async with world.node("a", store=store, subscribe=app) as node:
+        assert name in str(node.metadata.status()["troubles"])
+        assert f"metadata/{name}" not in store.list_objects("metadata/")
+    async with world.node("a", origin=MemoryOrigin(world.objects), store=store, subscribe=app) as node:
+        assert (await current(node)).version == "1"
+        assert store.load_object(f"metadata/{name}") == whole
