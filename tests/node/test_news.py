@@ -436,3 +436,38 @@ async def test_a_damaged_metadata_file_is_fetched_again(name: str, autojump_cloc
     async with world.node("a", origin=MemoryOrigin(world.objects), store=store, subscribe=app) as node:
         assert (await current(node)).version == "1"
         assert store.load_object(f"metadata/{name}") == whole
+
+
+async def keep_alive(peer: Remote, asked: list[str]) -> None:
+    """Answer pings alone, and note what else is asked."""
+    while type(event := await peer.hear()).__name__ != "Closed":
+        if isinstance(event, Ping):
+            await peer.say(Pong(nonce=event.nonce))
+        elif isinstance(event, GetObject) and event.kind != "metadata":
+            asked.append(event.name)
+
+
+@pytest.mark.parametrize("uplink", [False, True])
+async def test_a_mute_peer_delays_objects_by_a_moment(uplink: bool, autojump_clock: CLOCK) -> None:
+    world = World()
+    release = world.publish("1", b"x" * 1000)
+    async with (
+        world.node("gateway", origin=MemoryOrigin(world.objects)) as gateway,
+        world.node("device", peers=("gateway:7651",), origin=MemoryOrigin(world.objects) if uplink else None) as device,
+        remote(world, to="device:7651", role="gateway") as peer,
+        trio.open_nursery() as nursery,
+    ):
+        asked: list[str] = []
+        nursery.start_soon(keep_alive, peer, asked)
+        await fetch_all([gateway], release)
+        await current(device)
+        await until(lambda: len(device.links.peers) == 2)
+        start = trio.current_time()
+        for number in range(10):
+            name, data = f"{number:064x}", str(number).encode()
+            gateway.store.save_object(f"page/{name}", data)
+            obtain = device._fetcher._objects.obtain("page", name, 100, lambda _data: None, None)
+            assert await obtain == data
+        assert len(asked) >= 1
+        assert trio.current_time() - start < 3
+        nursery.cancel_scope.cancel()
