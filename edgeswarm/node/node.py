@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from ..abc import ChunkStore, OriginReader, PeerIdentity, ReadStream, Transport
-from ..content.digest import Digest
+from ..content.digest import Digest, short
 from ..content.manifest import Manifest
 from ..errors import (
     ConfigError,
@@ -24,7 +24,6 @@ from ..errors import (
     NodeError,
     NotPublishedError,
     ObjectMissingError,
-    StoreError,
     TrustError,
 )
 from ..exchange import TransferConfig
@@ -113,13 +112,15 @@ class Node:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; reports when what was saved is loaded and links are accepted."""
         await self.metadata.load()
-        await self._load_held()
+        lost = await self._load_held()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._bound = await nursery.start(partial(self.links.run, self.config.lan.listen, self.config.lan.peers))
             nursery.start_soon(self.news.run, self._on_metadata, lambda: self._hub.post_all(self._news()))
             if self.uplink is not None:
                 nursery.start_soon(self.uplink.run)
+            for digest in lost:
+                self._repair(digest)
             task_status.started()
 
     @property
@@ -269,18 +270,19 @@ class Node:
             self._shelf.forget(manifest)
         self._shelf.tidy()
 
-    async def _load_held(self) -> None:
-        def load() -> None:
-            for digest, about in self._shelf.held():
-                try:
-                    manifest = load_stored_manifest(self.store, digest)
-                except (StoreError, ContentError) as error:
-                    _log.error("%s %s is held no more, since it is damaged here: %s", about["product"], about["version"], error)
-                    continue
-                if manifest is not None:
-                    self._hub.held[digest] = manifest
+    async def _load_held(self) -> list[Digest]:
+        """Load the manifests of what is held; return those that are damaged or gone."""
 
-        await in_thread(load)
+        def load(digest: Digest) -> Manifest | None:
+            try:
+                return load_stored_manifest(self.store, digest)
+            except ContentError as error:
+                _log.error("manifest %s: %s", short(digest), error)
+                return None
+
+        found = {digest: await in_thread(partial(load, digest)) for digest, _ in await self.held()}
+        self._hub.held.update({digest: manifest for digest, manifest in found.items() if manifest is not None})
+        return [digest for digest, manifest in found.items() if manifest is None]
 
     async def held(self) -> list[tuple[Digest, dict[str, Any]]]:
         """Return what is held whole, oldest first: manifest digest, and product, version and time."""

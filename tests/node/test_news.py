@@ -471,3 +471,26 @@ async def test_a_mute_peer_delays_objects_by_a_moment(uplink: bool, autojump_clo
         assert len(asked) >= 1
         assert trio.current_time() - start < 3
         nursery.cancel_scope.cancel()
+
+
+async def test_a_damaged_manifest_of_a_held_release_is_fetched_again(autojump_clock: CLOCK) -> None:
+    world, store = World(), Rotten()
+    release = world.publish("1", b"x" * 1000)
+    app = (SubscribeSection(product="app", channel="stable"),)
+    async with world.node("a", origin=MemoryOrigin(world.objects), store=store, subscribe=app) as node:
+        await fetch_all([node], release)
+    store.save_object(f"manifest/{release.manifest.hex()}", b"rot")
+    async with world.node("a", origin=MemoryOrigin(world.objects), store=store, subscribe=app) as node:
+        await until(lambda: release.manifest in node._hub.held, 10)
+
+
+async def test_a_damaged_manifest_of_a_base_does_not_stop_what_is_new(autojump_clock: CLOCK) -> None:
+    world, store = World(), Rotten()
+    old = world.publish("1", BLOB)
+    async with world.node("a", origin=MemoryOrigin(world.objects), store=store) as node:
+        await fetch_all([node], old)
+        new = world.publish("2", b"new" + BLOB, base="1")
+        store.save_object(f"manifest/{old.manifest.hex()}", b"rot")
+        await until(lambda: node.metadata.version == 3)
+        await fetch_all([node], new)
+        assert content_of(node, new) == b"new" + BLOB
