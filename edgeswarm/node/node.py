@@ -99,6 +99,7 @@ class Node:
         self._hub.on_lost = self._repair
         self._hub.on_wanted = partial(self._want, guest=True)
         objects = Objects(store, self.links, self.uplink, self.own.key)
+        self._hub.on_coming = objects.coming
         window = TransferConfig(window_chunks=config.lan.window_chunks, open_chunks=config.lan.open_chunks)
         self._fetcher = Fetcher(
             store, objects, self.links, self._hub, self.uplink, self.own.key, dice, window, self._hub.on_transfer, self._shelf

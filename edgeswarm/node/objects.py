@@ -25,6 +25,9 @@ _ASK_AGAIN_SECONDS = 0.5
 _PEER_SECONDS = 20.0
 _HEDGE_SECONDS = 1.0
 """The next peer is asked when those before it have not answered for so long. A guess: a LAN answers in milliseconds."""
+_HELD_SECONDS, _PATIENCE = 5.0, 4
+"""A no after so long means that the peer held the question open while it asked the origin, and did not get it in time: it is asked
+again before this node's uplink is used, so many times in all. Guesses: 5 MB at 1 Mbit/s take 40 s."""
 _MUTE_SECONDS = 60.0
 """A peer that owes an answer comes last for so long. A guess."""
 _TURN_SECONDS = 1.5
@@ -57,6 +60,7 @@ class Objects:
         self._links = links
         self._uplink = uplink
         self._own = own
+        self._coming: dict[str, trio.Event] = {}  # set when the origin has answered, well or not
         self._mute: dict[bytes, float] = {}  # until when a peer comes last that owes an answer
 
     async def obtain(
@@ -91,7 +95,7 @@ class Objects:
             data = await self._from_peers(_Wanted(kind, name, limit, check, manifest), asked)
             if data is None and from_origin is not None and refusal is None and self._my_turn(name, start):
                 try:
-                    data = await self._from_origin(name, check, from_origin)
+                    data = await self._from_origin(_Wanted(kind, name, limit, check, manifest), from_origin)
                 except FetchError as error:
                     refusal, start = error, trio.current_time()
             if data is not None:
@@ -128,8 +132,12 @@ class Objects:
         # A peer counts as mute until it has answered. One that was mute before gets no second chance to keep the uplink waiting.
         seconds = _HEDGE_SECONDS if self._is_mute(peer) and self._uplink is not None else _PEER_SECONDS
         self._mute[peer.id] = trio.current_time() + _MUTE_SECONDS
-        with trio.move_on_after(seconds) as scope:
-            data = await ask_peer(peer, wanted.kind, wanted.name, wanted.limit)
+        for _ in range(_PATIENCE):
+            asked_at = trio.current_time()
+            with trio.move_on_after(seconds) as scope:
+                data = await ask_peer(peer, wanted.kind, wanted.name, wanted.limit)
+            if scope.cancelled_caught or data is not None or trio.current_time() - asked_at < _HELD_SECONDS:
+                break
         answered.set()
         if scope.cancelled_caught:
             return
@@ -165,7 +173,25 @@ class Objects:
         rank = rank_of(self._own, name.encode(), [peer.id for peer in self._links.peers.values() if peer.uplink])
         return trio.current_time() - start >= rank * _TURN_SECONDS
 
-    async def _from_origin(
+    def coming(self, kind: str, name: str) -> trio.Event | None:
+        """Return what is set when the origin has answered, well or not, if it is being asked for an object; else None."""
+        return self._coming.get(f"{kind}/{name}")
+
+    async def _from_origin(self, wanted: _Wanted, from_origin: Callable[[], Awaitable[bytes]]) -> bytes | None:
+        """Ask the origin, and keep what it has before peers that wait for it hear of that."""
+        key = f"{wanted.kind}/{wanted.name}"
+        answered = self._coming.setdefault(key, trio.Event())
+        try:
+            data = await self._read_origin(wanted.name, wanted.check, from_origin)
+            if data is not None:
+                await in_thread(partial(self._store.save_object, key, data))
+            return data
+        finally:
+            answered.set()
+            if self._coming.get(key) is answered:
+                del self._coming[key]
+
+    async def _read_origin(
         self, name: str, check: Callable[[bytes], None], from_origin: Callable[[], Awaitable[bytes]]
     ) -> bytes | None:
         try:

@@ -494,3 +494,27 @@ async def test_a_damaged_manifest_of_a_base_does_not_stop_what_is_new(autojump_c
         await until(lambda: node.metadata.version == 3)
         await fetch_all([node], new)
         assert content_of(node, new) == b"new" + BLOB
+
+
+async def test_a_slow_object_crosses_one_uplink(autojump_clock: CLOCK) -> None:
+    world = World()
+    world.objects["indexes/slow"] = data = bytes(400_000)
+    origins = [MemoryOrigin(world.objects, rate=10_000) for _ in range(3)]
+    async with AsyncExitStack() as stack:
+        nodes = [
+            await stack.enter_async_context(world.node(name, origin=origin, peers=("a:7651", "b:7651")))
+            for name, origin in zip("abc", origins, strict=True)
+        ]
+        await until(lambda: all(len(node.links.peers) == 2 for node in nodes))
+        got: list[bytes] = []
+
+        async def obtain(node: Node) -> None:
+            assert node.uplink is not None
+            read = partial(node.uplink.read, "indexes/slow", limit=400_000)
+            got.append(await node._fetcher._objects.obtain("index", "00" * 32, 400_000, lambda _data: None, read))
+
+        async with trio.open_nursery() as nursery:
+            for node in nodes:
+                nursery.start_soon(obtain, node)
+        assert got == [data] * 3
+        assert sum(origin.bytes_of("indexes/slow") for origin in origins) == len(data)
