@@ -130,7 +130,8 @@ class Objects:
         self, peer: Peer, wanted: _Wanted, answered: trio.Event, answers: list[bytes], everybody: trio.CancelScope
     ) -> None:
         # A peer counts as mute until it has answered. One that was mute before gets no second chance to keep the uplink waiting.
-        seconds = _HEDGE_SECONDS if self._is_mute(peer) and self._uplink is not None else _PEER_SECONDS
+        has_uplink = self._uplink is not None and self._uplink.usable
+        seconds = _HEDGE_SECONDS if self._is_mute(peer) and has_uplink else _PEER_SECONDS
         self._mute[peer.id] = trio.current_time() + _MUTE_SECONDS
         for _ in range(_PATIENCE):
             asked_at = trio.current_time()
