@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -10,8 +11,9 @@ from itertools import pairwise
 from ..abc import ChunkStore
 from ..content.digest import DIGEST_BYTES, Digest, short
 from ..content.manifest import Manifest, load_manifest
-from ..errors import BaseMissingError, ChunkMissingError
+from ..errors import BaseMissingError, ChunkMissingError, StoreError
 
+_log = logging.getLogger("edgeswarm.artifacts")
 _ASK_CHUNKS = 1024
 _KEPT_CHUNKS = 32  # 2 MiB at the average size: ranges of neighbouring delta units touch the same chunks
 
@@ -27,15 +29,15 @@ def page_object(page: Digest) -> str:
 
 
 def load_stored_manifest(store: ChunkStore, manifest: Digest) -> Manifest | None:
-    """Return a manifest whose root and pages are all in the store, or None."""
-    root = store.load_object(root_object(manifest))
+    """Return a manifest whose root and pages are all in the store, or None. What is damaged is removed, to be fetched again."""
+    root = _load_object(store, root_object(manifest))
     if root is None:
         return None
     loader = load_manifest(root)
     try:
         refs = next(loader)
         while True:
-            pages = [store.load_object(page_object(ref.digest)) for ref in refs]
+            pages = [_load_object(store, page_object(ref.digest)) for ref in refs]
             whole = [page for page in pages if page is not None]
             if len(whole) < len(pages):
                 return None
@@ -43,6 +45,18 @@ def load_stored_manifest(store: ChunkStore, manifest: Digest) -> Manifest | None
     except StopIteration as stop:
         found: Manifest = stop.value
         return found
+
+
+def _load_object(store: ChunkStore, name: str) -> bytes | None:
+    try:
+        return store.load_object(name)
+    except StoreError as error:
+        _log.error("%s counts as not here: %s", name, error)
+    try:
+        store.delete_object(name)
+    except StoreError as error:  # a full or failing disk: saving it anew replaces it, too
+        _log.warning("%s cannot be removed: %s", name, error)
+    return None
 
 
 class StoredStream:

@@ -98,7 +98,8 @@ class UplinkSection:
     Attributes:
         origin: `http://`, `https://` or `file://` address, or a folder; a relative one is relative to the file.
         poll_seconds: How often the origin is asked for news, by one node of the site.
-        stall_seconds: A read that brings nothing for this long counts as a dead link.
+        stall_seconds: A read that brings nothing for this long counts as a dead link; so does a small object that takes longer than
+            this and its size at 4 kB/s.
         retry_seconds: Longest wait between tries of a dead link.
         ca_file: Certificates to trust for https instead of the system's.
         headers: Extra request headers, e.g. `Authorization`.

@@ -143,7 +143,7 @@ class Fetcher:
                 raise
             _log.warning("%s: %s; going on with what the neighbours have", release.path, error)
             indexes, pages, refused = Indexes(None, None, None), None, error
-        job.manifest = manifest = await self._load_pages(root, pages)
+        job.manifest = manifest = await self._load_pages(root, pages, release.manifest)
         if indexes.delta is not None:
             check_index(indexes.delta, manifest)
         async with self._alone(manifest.digest):  # it may be on its way as a base for another release
@@ -197,7 +197,7 @@ class Fetcher:
         name = release.manifest.hex()
         read = partial(self._uplink.read, manifest_name(release.manifest), limit=release.root_bytes) if self._uplink else None
         check = partial(check_digest, wanted=release.manifest, what=f"manifest root of {release.path}")
-        return await self._objects.obtain("manifest", name, release.root_bytes, check, read)
+        return await self._objects.obtain("manifest", name, release.root_bytes, check, read, release.manifest)
 
     # Indexes and bases: only a node with an uplink needs them.
 
@@ -239,8 +239,8 @@ class Fetcher:
 
     async def _base_manifest(self, digest: Digest) -> Manifest:
         check = partial(check_digest, wanted=digest, what="manifest root of a base")
-        root = await self._objects.obtain("manifest", digest.hex(), 4096, check, None)
-        return await self._load_pages(root, None)
+        root = await self._objects.obtain("manifest", digest.hex(), 4096, check, None, digest)
+        return await self._load_pages(root, None, digest)
 
     async def _base_chunks(self, base: Manifest, scope: trio.CancelScope) -> None:
         async with plain_nursery() as nursery:
@@ -287,21 +287,21 @@ class Fetcher:
             return None
         return await self._load_index(release, None)
 
-    async def _load_pages(self, root: bytes, index: PackIndex | None) -> Manifest:
+    async def _load_pages(self, root: bytes, index: PackIndex | None, manifest: Digest) -> Manifest:
         """Load the pages of a manifest, from the store, the neighbours or a pack that the index names."""
         loader = load_manifest(root)
         try:
             refs = next(loader)
             while True:
-                refs = loader.send([await self._page(ref, index) for ref in refs])
+                refs = loader.send([await self._page(ref, index, manifest) for ref in refs])
         except StopIteration as stop:
-            manifest: Manifest = stop.value
-            return manifest
+            loaded: Manifest = stop.value
+            return loaded
 
-    async def _page(self, ref: PageRef, index: PackIndex | None) -> bytes:
+    async def _page(self, ref: PageRef, index: PackIndex | None, manifest: Digest) -> bytes:
         read = partial(self._page_from_pack, ref, index) if index is not None and ref.digest in index.page_digests else None
         check = partial(check_digest, wanted=ref.digest, what="manifest page")
-        return await self._objects.obtain("page", ref.digest.hex(), ref.length, check, read)
+        return await self._objects.obtain("page", ref.digest.hex(), ref.length, check, read, manifest)
 
     async def _page_from_pack(self, ref: PageRef, index: PackIndex) -> bytes:
         assert self._uplink is not None  # noqa: S101  # an index is loaded only with an uplink

@@ -6,6 +6,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+import trio
+
 from ..abc import ChunkStore
 from ..content.digest import Digest
 from ..content.manifest import Manifest
@@ -47,6 +49,7 @@ class Hub:
         self.held: dict[Digest, Manifest] = {}
         self.on_lost: Callable[[Digest], None] = lambda _manifest: None
         self.on_wanted: Callable[[str], Awaitable[object]] = _nobody
+        self.on_coming: Callable[[str, str], trio.Event | None] = lambda _kind, _name: None
         self._links: Links | None = None
         self._introductions = Introductions(lambda address, node: self.links.is_proven(address, node))
         self._store = store
@@ -160,6 +163,10 @@ class Hub:
         if product:  # the peer asks again; it may have no other source
             await self.on_wanted(product)
         return data
+
+    def coming(self, kind: str, name: str) -> trio.Event | None:
+        """See `Host.coming`."""
+        return self.on_coming(kind, name)
 
     async def read_chunks(self, manifest: Digest, chunks: Sequence[int]) -> list[bytes | None]:
         """See `Host.read_chunks`."""

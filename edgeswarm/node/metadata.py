@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 import trio
 
 from ..abc import ChunkStore
-from ..errors import EdgeswarmError, ExpiredError, NotPublishedError
+from ..errors import EdgeswarmError, ExpiredError, NotPublishedError, StoreError
 from ..store.floorbook import FloorBook
 from ..trust.catalogue import Catalogue, Channel, Release
 from ..trust.client import ExpiryPolicy, Outcome, Steps, TrustClient, Want, grace
@@ -23,6 +24,16 @@ _log = logging.getLogger("edgeswarm.metadata")
 _T = TypeVar("_T")
 Answer = Callable[[Want], Awaitable[bytes | None]]
 _PREFIX = "metadata/"
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What one refresh brought: the top level, and the products that verified; why others did not."""
+
+    client: TrustClient
+    outcome: Outcome
+    products: tuple[str, ...]
+    failed: dict[str, EdgeswarmError]
 
 
 def wall_clock() -> datetime:
@@ -58,18 +69,18 @@ class Metadata:
         self._policy: ExpiryPolicy = grace(grace_days)
         self._clock = clock
         self._products = dict.fromkeys(products)
-        self._verified: tuple[str, ...] = ()
+        self._guests: dict[str, None] = {}  # products that only peers want
+        self._troubles: list[str] = []
         self._lock = trio.Lock()
         self._files: dict[str, bytes] = {}
-        self._client: TrustClient | None = None
-        self._outcome: Outcome | None = None
+        self._found: _Verified | None = None
         self.changed = trio.Event()
         self.last_error = ""
 
     @property
     def version(self) -> int:
         """Version of the newest verified timestamp; 0: none yet."""
-        return self._outcome.timestamp_version if self._outcome else 0
+        return self._found.outcome.timestamp_version if self._found else 0
 
     @property
     def time_floor(self) -> TimeFloor:
@@ -79,23 +90,45 @@ class Metadata:
     @property
     def outcome(self) -> Outcome | None:
         """What the last refresh brought, or None before the first."""
-        return self._outcome
+        return self._found.outcome if self._found else None
+
+    @property
+    def missing(self) -> list[str]:
+        """Products that are wanted and whose role the last refresh did not bring up to date."""
+        return list(self._found.failed) if self._found else []
 
     @property
     def catalogue(self) -> Catalogue:
         """The releases and channels of the products that are kept; `NotPublishedError` before the first refresh."""
-        if self._client is None:
+        return Catalogue(self._current().client)
+
+    def _catalogue_of(self, product: str) -> Catalogue:
+        """Return what is known of one product: whatever is wrong with another one does not matter."""
+        found = self._current(product)
+        error = found.failed.get(product)
+        if isinstance(error, ExpiredError):
+            raise ExpiredError(str(error))
+        if error is not None:
+            raise NotPublishedError(f"the newest metadata of product {product!r} is not here yet: {error}")
+        return Catalogue(found.client)
+
+    def _current(self, product: str | None = None) -> _Verified:
+        """Return what was verified, unless the top level, or what speaks of a product, has expired since."""
+        if self._found is None:
             raise NotPublishedError("no verified metadata yet: neither the origin nor a peer was reached so far")
-        if self._outcome is not None and self._now() > self._outcome.expires + self._policy.grace:
-            expired = f"{self._outcome.expires_first} expired on {self._outcome.expires:%Y-%m-%d}"
+        expires, name = self._found.client.expiry(product)
+        if self._now() > expires + self._policy.grace:
+            expired = f"{name} expired on {expires:%Y-%m-%d}"
             raise ExpiredError(f"{expired}: nothing new is installed until the origin or a peer brings newer metadata")
-        return Catalogue(self._client)
+        return self._found
 
     async def load(self) -> None:
         """Verify what was saved before; a node that was never refreshed has nothing, which is fine.
 
+        Saved files are expendable, since the floors lie elsewhere: a damaged one counts as none and is fetched again.
+
         Raises:
-            StoreError: What was saved is damaged.
+            StoreError: The store fails, or both places of the floors are damaged.
         """
         await in_thread(self._load_files)
         if "timestamp.json" in self._files:
@@ -107,15 +140,33 @@ class Metadata:
 
     def _load_files(self) -> None:
         names = self._store.list_objects(_PREFIX)
-        loaded = {name.removeprefix(_PREFIX): self._store.load_object(name) for name in names}
+        loaded = {name.removeprefix(_PREFIX): self._load_file(name) for name in names}
         self._files = {name: data for name, data in loaded.items() if data is not None}
         self._book.load()
+
+    def _load_file(self, name: str) -> bytes | None:
+        try:
+            return self._store.load_object(name)
+        except StoreError as error:
+            self._note_damage(f"{name}: {error}")
+        try:
+            self._store.delete_object(name)
+        except StoreError as error:  # a full or failing disk: saving it anew replaces it, too
+            _log.warning("%s cannot be removed: %s", name, error)
+        return None
+
+    def _note_damage(self, trouble: str) -> None:
+        if trouble not in self._troubles:
+            _log.error("saved metadata is damaged, and fetched again: %s", trouble)
+            self._troubles.append(trouble)
 
     async def refresh(self, answer: Answer) -> bool:
         """Verify what a source has and keep it; return whether it was newer.
 
+        A product that does not verify, or that the source lacks, fails alone: see `missing`.
+
         Raises:
-            TrustError: It does not verify, is older than what is known, or has expired.
+            TrustError: The top level does not verify, is older than what is known, or has expired.
             FetchError: The source broke off or lacks a file that it should have.
         """
         try:
@@ -127,47 +178,102 @@ class Metadata:
         return changed
 
     async def _refresh(self, answer: Answer) -> bool:
+        """Hear a source out without the lock, since it may take its time; another may bring something meanwhile."""
+        files, client = self._files, self._new_client()
+        heard: dict[str, bytes | None] = {}
+
+        async def hear(want: Want) -> bytes | None:
+            heard[want.name] = await answer(want)
+            return heard[want.name]
+
+        try:
+            found = await self._verify(client, hear)
+        except EdgeswarmError:
+            await self._save_roots(client, files)
+            raise
         async with self._lock:
-            floor = self._book.floors.versions
-            client = TrustClient(self._files, now=self._now(), bootstrap=self._bootstrap, expiry=self._policy, floor=floor)
+            if self._files is not files:
+                again = await self._verify_again(found, heard)
+                if again is None:
+                    return False
+                found = again
+            return await self._keep(found)
+
+    async def _verify_again(self, found: _Verified, heard: dict[str, bytes | None]) -> _Verified | None:
+        """Verify what was heard against what another refresh saved meanwhile; None: that one was newer."""
+
+        async def recall(want: Want) -> bytes | None:
+            return heard.get(want.name)
+
+        known = self._found.outcome if self._found is not None else None
+        if known is not None and _age(found.outcome) < _age(known):
+            return None
+        return await self._verify(self._new_client(), recall)
+
+    def _new_client(self) -> TrustClient:
+        floor = self._book.floors.versions
+        return TrustClient(self._files, now=self._now(), bootstrap=self._bootstrap, expiry=self._policy, floor=floor)
+
+    async def _verify(self, client: TrustClient, answer: Answer) -> _Verified:
+        await _drive(client.refresh(), answer)
+        failed: dict[str, EdgeswarmError] = {}
+        products = tuple(self._products | self._guests)  # others may come meanwhile
+        for product in products:
             try:
-                outcome = await _drive(client.refresh(), answer)
-                products = tuple(self._products)  # others may come meanwhile
-                for product in products:
-                    outcome = await _drive(client.product(product), answer)
-            except EdgeswarmError:
-                await self._save_roots(client)
-                raise
-            newer = outcome.timestamp_version > self.version or bool(outcome.changed)
-            await in_thread(partial(self._save, outcome))
-            self._files = {name: data for name, data in (self._files | outcome.changed).items() if name not in outcome.obsolete}
-            self._client, self._outcome, self._verified = client, outcome, products
+                await _drive(client.product(product), answer)
+            except EdgeswarmError as error:
+                failed[product] = error
+        return _Verified(client, client.outcome(), tuple(product for product in products if product not in failed), failed)
+
+    async def _keep(self, found: _Verified) -> bool:
+        """Make what was verified durable, and use it; return whether it is newer."""
+        outcome, before = found.outcome, self._found
+        newer = outcome.timestamp_version > self.version or bool(outcome.changed)
+        newer = newer or (before is not None and not set(found.products) <= set(before.products))
+        await in_thread(partial(self._save, outcome))
+        self._files = {name: data for name, data in (self._files | outcome.changed).items() if name not in outcome.obsolete}
+        self._found = found
+        for name in outcome.damaged:
+            self._note_damage(f"{name}: does not verify")
+        for product, error in found.failed.items():
+            if before is None or str(before.failed.get(product, "")) != str(error):
+                _log.warning("product %s: %s", product, error)
         if newer:
             self._tell()
         return newer
 
-    async def want_product(self, product: str) -> bool:
-        """Keep another product up to date from the next refresh on; return whether it is new."""
-        fresh = product not in self._products
-        self._products[product] = None
+    async def want_product(self, product: str, *, guest: bool = False) -> bool:
+        """Keep another product up to date from the next refresh on; return whether it is new.
+
+        Args:
+            product: Name of the product.
+            guest: Only peers want it: whatever is wrong with it does not count for this node.
+        """
+        fresh = product not in self._products and product not in self._guests
+        if not guest:
+            self._guests.pop(product, None)
+            self._products[product] = None
+        elif fresh:
+            self._guests[product] = None
         return fresh
 
     def missing_product(self, name: str) -> str:
         """Return the product whose role a file name asks for, if it is published and not kept up to date here; else ""."""
         product = name.partition(".")[2].removesuffix(".json")
-        published = self._client is not None and product in self._client.roles()
-        return product if published and product not in self._products else ""
+        published = self._found is not None and product in self._found.client.roles()
+        return product if published and product not in self._products | self._guests else ""
 
     def knows(self, product: str) -> bool:
         """Tell if the last refresh that succeeded brought a product's role up to date."""
-        return product in self._verified
+        return self._found is not None and product in self._found.products
 
-    async def _save_roots(self, client: TrustClient) -> None:
+    async def _save_roots(self, client: TrustClient, files: dict[str, bytes]) -> None:
         """Keep roots that were proved before something else failed: they are right whatever comes after."""
         roots = {name: data for name, data in client.changed.items() if name.endswith(".root.json")}
-        if roots:
-            await in_thread(partial(self._store.save_objects, {_PREFIX + name: data for name, data in roots.items()}))
-        self._files |= roots
+        async with self._lock:
+            if roots and self._files is files:  # else another refresh brought its own
+                await in_thread(partial(self._store.save_objects, {_PREFIX + name: data for name, data in roots.items()}))
+                self._files = self._files | roots
 
     def _save(self, outcome: Outcome) -> None:
         """Save new files, the floors that they raise, and that others are obsolete, all or nothing."""
@@ -186,15 +292,23 @@ class Metadata:
 
     def status(self) -> dict[str, Any]:
         """Return what a person wants to know, as JSON has it."""
-        found = self._outcome
+        found, expires, first = self._found, None, None
+        if found is not None:
+            expires, first = min(map(found.client.expiry, (None, *self._products)))
         return {
             "version": self.version,
-            "stale": found is not None and (found.stale or self._now() > found.expires),
-            "expires": found.expires.isoformat() if found else None,
-            "expires_first": found.expires_first if found else None,
+            "stale": expires is not None and self._now() > expires,
+            "expires": expires.isoformat() if expires else None,
+            "expires_first": first,
             "error": self.last_error,
-            "troubles": list(self._book.troubles),
+            "products": {product: self._trouble_with(product) for product in self._products | self._guests},
+            "troubles": [*self._book.troubles, *self._troubles],
         }
+
+    def _trouble_with(self, product: str) -> str:
+        """Return why a product's role is not up to date here, for people; empty: it is."""
+        error = self._found.failed.get(product) if self._found is not None else None
+        return "" if self.knows(product) else str(error or "not here yet")
 
     def _now(self) -> datetime:
         return self.time_floor.now(self._clock())
@@ -208,7 +322,7 @@ class Metadata:
             NotPublishedError: There is no such channel.
             TrustError: Its sequence went back.
         """
-        channel = self.catalogue.channel(product, name)
+        channel = self._catalogue_of(product).channel(product, name)
         await in_thread(partial(self._check_sequence, channel))
         return channel
 
@@ -217,7 +331,12 @@ class Metadata:
 
     def release(self, product: str, version: str, compatible: str) -> Release:
         """Return the release of a version for this node's hardware; `NotPublishedError` if there is none."""
-        return self.catalogue.release(product, version, compatible)
+        return self._catalogue_of(product).release(product, version, compatible)
+
+
+def _age(outcome: Outcome) -> tuple[int, int]:
+    """Order outcomes by root and timestamp: a new root may have rotated keys, so that timestamps count from the start again."""
+    return outcome.floor.root, outcome.timestamp_version
 
 
 async def _nobody(_want: Want) -> bytes | None:

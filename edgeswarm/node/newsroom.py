@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from random import Random
 
 import trio
 
 from ..errors import EdgeswarmError, FetchError, TrustError
 from ..exchange import ranking
+from ..origin.deadlines import within
 from ..trust.client import Want
 from .links import Links
 from .metadata import Metadata
@@ -25,8 +27,13 @@ _SILENT_INTERVALS = 3
 """Whoever has the duty to ask the origin says NEWS after each answer; silent for so many intervals it counts no more. A guess."""
 _AUDIT_INTERVALS = 8
 """The next in rank asks all the same, this much more rarely: whoever has the duty may lie about having asked. A guess."""
-_ANSWER_SECONDS = 20.0  # a guess: 1.4 MB of metadata (10,000 targets) at 1 Mbit/s take 11 s
+_PEER_SECONDS = 60.0
+"""Longest that a peer may take for all files of one refresh. A guess: 1.4 MB of metadata (10,000 targets) at 1 Mbit/s take 11 s."""
+_TURN_SECONDS = 2.0
+"""Peers are asked one after the other, since the first usually brings everything; a slow one is not waited for longer. A guess."""
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.5, 60.0  # what does not verify now may do so once this node's clock is set
+_LAST_LOOK_SECONDS = 600.0
+"""Longest pause between looks for a role that nobody has: a guess. Newer metadata, which may bring it, is noticed without them."""
 
 
 class Newsroom:
@@ -50,6 +57,10 @@ class Newsroom:
         self._own = own
         self._dice = dice
         self._asking: dict[bytes, None] = {}
+        self._looking: dict[str, None] = {}
+        self._look_turn = trio.Lock()
+        self._origin_turn = trio.Lock()  # not held for ever: reads of an origin have a deadline
+        self._peer_turn = trio.Semaphore(1)
         self._nursery: trio.Nursery | None = None
 
     async def run(self, on_change: Callable[[], None], on_checked: Callable[[], None] = lambda: None) -> None:
@@ -61,6 +72,7 @@ class Newsroom:
         """
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            self._look_for_missing()  # what was saved may lack a file
             if self._uplink is not None:
                 nursery.start_soon(self._poll, self._uplink, on_checked)
             changed = self._metadata.changed
@@ -111,7 +123,9 @@ class Newsroom:
     async def _ask_origin(self) -> bool | None:
         """Return whether the origin had newer metadata; None: it had no answer that verifies."""
         try:
-            changed = await self._metadata.refresh(self._from_origin)
+            async with self._origin_turn:
+                changed = await self._metadata.refresh(self._from_origin)
+            self._look_for_missing()
         except EdgeswarmError as error:
             _log.warning("metadata from the origin: %s", error)
             return None
@@ -122,20 +136,32 @@ class Newsroom:
         return changed
 
     def look_for(self, product: str) -> None:
-        """Get a product's role that was not wanted before, though the metadata may not get newer."""
-        if self._nursery is not None:
+        """Get a product's role that is not here, though the metadata may not get newer."""
+        if self._nursery is not None and product not in self._looking:
+            self._looking[product] = None
             self._nursery.start_soon(self._look_for, product)
+
+    def _look_for_missing(self) -> None:
+        for product in self._metadata.missing:
+            self.look_for(product)
 
     async def _look_for(self, product: str) -> None:
         pause = _FIRST_PAUSE_SECONDS
-        while not self._metadata.knows(product):
-            if self._uplink is not None and self._uplink.usable:
-                await self.check_now()
-            for peer in self._peers():
-                if not self._metadata.knows(product) and peer.timestamp_version >= max(1, self._metadata.version):
-                    await self._ask_once(peer)
-            await trio.sleep(pause)
-            pause = min(2 * pause, _LAST_PAUSE_SECONDS)
+        try:
+            while not self._metadata.knows(product):
+                async with self._look_turn:  # who looks for one product brings the others
+                    await self._look_around(product)
+                await trio.sleep(pause)
+                pause = min(2 * pause, _LAST_LOOK_SECONDS)
+        finally:
+            del self._looking[product]
+
+    async def _look_around(self, product: str) -> None:
+        if self._uplink is not None and self._uplink.usable and not self._metadata.knows(product):
+            await self.check_now()
+        for peer in self._peers():
+            if not self._metadata.knows(product) and peer.timestamp_version >= max(1, self._metadata.version):
+                await self._ask_once(peer)
 
     async def _from_origin(self, want: Want) -> bytes | None:
         assert self._uplink is not None  # noqa: S101  # asked only with an uplink
@@ -160,7 +186,9 @@ class Newsroom:
         try:
             pause = _FIRST_PAUSE_SECONDS
             while self._is_newer(peer):
-                await self._ask_once(peer)
+                async with self._turn():
+                    if self._is_newer(peer):
+                        await self._ask_once(peer)
                 if self._is_newer(peer):
                     self.on_disproved(peer.id, peer.timestamp_version)
                     await trio.sleep(pause)
@@ -175,16 +203,32 @@ class Newsroom:
             if peer is not asked:
                 self.consider(peer)
 
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        mine = False
+        with trio.move_on_after(_TURN_SECONDS):
+            await self._peer_turn.acquire()
+            mine = True
+        try:
+            yield
+        finally:
+            if mine:
+                self._peer_turn.release()
+
     async def _ask_once(self, peer: Peer) -> None:
+        deadline = trio.current_time() + _PEER_SECONDS
+
         async def answer(want: Want) -> bytes | None:
-            with trio.fail_after(_ANSWER_SECONDS):
+            # Of what came in time everything that verifies is kept: the deadline must not cancel the refresh.
+            with within(f"{want.name} from {peer.name}", deadline - trio.current_time()):
                 return await peer.get_object("metadata", want.name, want.max_bytes)
 
         try:
             await self._metadata.refresh(answer)
+            self._look_for_missing()
         except TrustError as error:
             _log.warning("metadata from %s: %s", peer.name, error)
-        except (EdgeswarmError, trio.TooSlowError) as error:
-            _log.info("metadata from %s: %s", peer.name, error or "no answer in time")
+        except EdgeswarmError as error:
+            _log.info("metadata from %s: %s", peer.name, error)
         except Exception:  # a bug: it must not end the node
             _log.exception("metadata from %s", peer.name)

@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from ..abc import ChunkStore, OriginReader, PeerIdentity, ReadStream, Transport
-from ..content.digest import Digest
+from ..content.digest import Digest, short
 from ..content.manifest import Manifest
 from ..errors import (
     ConfigError,
@@ -24,7 +24,6 @@ from ..errors import (
     NodeError,
     NotPublishedError,
     ObjectMissingError,
-    StoreError,
     TrustError,
 )
 from ..exchange import TransferConfig
@@ -100,8 +99,9 @@ class Node:
         self.links = Links(transport(self), self._hub, self._hello, self.own.key, config.lan.max_links, dice, self._hub.on_peer)
         self._hub.links = self.news.links = self.links
         self._hub.on_lost = self._repair
-        self._hub.on_wanted = self._want
+        self._hub.on_wanted = partial(self._want, guest=True)
         objects = Objects(store, self.links, self.uplink, self.own.key)
+        self._hub.on_coming = objects.coming
         window = TransferConfig(window_chunks=config.lan.window_chunks, open_chunks=config.lan.open_chunks)
         self._fetcher = Fetcher(
             store, objects, self.links, self._hub, self.uplink, self.own.key, dice, window, self._hub.on_transfer, self._shelf
@@ -115,13 +115,15 @@ class Node:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; reports when what was saved is loaded and links are accepted."""
         await self.metadata.load()
-        await self._load_held()
+        lost = await self._load_held()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._bound = await nursery.start(partial(self.links.run, self.config.lan.listen, self.config.lan.peers))
             nursery.start_soon(self.news.run, self._on_metadata, lambda: self._hub.post_all(self._news()))
             if self.uplink is not None:
                 nursery.start_soon(self.uplink.run)
+            for digest in lost:
+                self._repair(digest)
             task_status.started()
 
     @property
@@ -171,9 +173,9 @@ class Node:
         wanted = moved.version if moved is not None else version
         return self.metadata.release(product, wanted, self.config.node.compatible), moved
 
-    async def _want(self, product: str) -> None:
+    async def _want(self, product: str, *, guest: bool = False) -> None:
         """Keep a product's metadata up to date from now on, for this node or for a peer that has no other source."""
-        if await self.metadata.want_product(product):
+        if await self.metadata.want_product(product, guest=guest):
             self.news.look_for(product)
 
     def subscribe(self, product: str, channel: str) -> Subscription:
@@ -271,18 +273,19 @@ class Node:
             self._shelf.forget(manifest)
         self._shelf.tidy()
 
-    async def _load_held(self) -> None:
-        def load() -> None:
-            for digest, about in self._shelf.held():
-                try:
-                    manifest = load_stored_manifest(self.store, digest)
-                except (StoreError, ContentError) as error:
-                    _log.error("%s %s is held no more, since it is damaged here: %s", about["product"], about["version"], error)
-                    continue
-                if manifest is not None:
-                    self._hub.held[digest] = manifest
+    async def _load_held(self) -> list[Digest]:
+        """Load the manifests of what is held; return those that are damaged or gone."""
 
-        await in_thread(load)
+        def load(digest: Digest) -> Manifest | None:
+            try:
+                return load_stored_manifest(self.store, digest)
+            except ContentError as error:
+                _log.error("manifest %s: %s", short(digest), error)
+                return None
+
+        found = {digest: await in_thread(partial(load, digest)) for digest, _ in await self.held()}
+        self._hub.held.update({digest: manifest for digest, manifest in found.items() if manifest is not None})
+        return [digest for digest, manifest in found.items() if manifest is None]
 
     async def held(self) -> list[tuple[Digest, dict[str, Any]]]:
         """Return what is held whole, oldest first: manifest digest, and product, version and time."""

@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 
 import trio
 
 from ..abc import ChunkStore
+from ..content.digest import Digest
 from ..errors import ContentError, FetchError, StoreError
 from ..exchange import rank_of
 from .links import Links
 from .peer import Peer
+from .tasks import plain_nursery
 from .threads import in_thread
 from .uplink import Uplink
 
 _log = logging.getLogger("edgeswarm.objects")
 _ASK_AGAIN_SECONDS = 0.5
 _PEER_SECONDS = 20.0
+_HEDGE_SECONDS = 1.0
+"""The next peer is asked when those before it have not answered for so long. A guess: a LAN answers in milliseconds."""
+_HELD_SECONDS, _PATIENCE = 5.0, 4
+"""A no after so long means that the peer held the question open while it asked the origin, and did not get it in time: it is asked
+again before this node's uplink is used, so many times in all. Guesses: 5 MB at 1 Mbit/s take 40 s."""
+_MUTE_SECONDS = 60.0
+"""A peer that owes an answer comes last for so long. A guess."""
 _TURN_SECONDS = 1.5
 """Wait per rank before another node's uplink fetch of an object is doubted: a guess, above a satellite's round trip."""
 _HOPE_SECONDS = 5.0
 """What the origin has no more is sought among the neighbours for so long. A guess: they may be about to get it from elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    kind: str
+    name: str
+    limit: int
+    check: Callable[[bytes], None]
+    manifest: Digest | None
 
 
 class Objects:
@@ -40,9 +60,17 @@ class Objects:
         self._links = links
         self._uplink = uplink
         self._own = own
+        self._coming: dict[str, trio.Event] = {}  # set when the origin has answered, well or not
+        self._mute: dict[bytes, float] = {}  # until when a peer comes last that owes an answer
 
     async def obtain(
-        self, kind: str, name: str, limit: int, check: Callable[[bytes], None], from_origin: Callable[[], Awaitable[bytes]] | None
+        self,
+        kind: str,
+        name: str,
+        limit: int,
+        check: Callable[[bytes], None],
+        from_origin: Callable[[], Awaitable[bytes]] | None,
+        manifest: Digest | None = None,
     ) -> bytes:
         """Return an object that `check` accepts; waits for a peer or the uplink for as long as it takes.
 
@@ -52,6 +80,7 @@ class Objects:
             limit: Most bytes.
             check: Raises `ContentError` for wrong bytes; a peer that sent them is shut out.
             from_origin: Fetches it over this node's uplink; None if it can't be.
+            manifest: What it belongs to: peers that hold chunks of that are asked first.
 
         Raises:
             FetchError: The origin says finally that it has no such object, and no peer has it.
@@ -63,10 +92,10 @@ class Objects:
             data = await in_thread(partial(self._load, f"{kind}/{name}"))
             if data is not None:
                 return data
-            data = await self._from_peers(kind, name, limit, check, asked)
+            data = await self._from_peers(_Wanted(kind, name, limit, check, manifest), asked)
             if data is None and from_origin is not None and refusal is None and self._my_turn(name, start):
                 try:
-                    data = await self._from_origin(name, check, from_origin)
+                    data = await self._from_origin(_Wanted(kind, name, limit, check, manifest), from_origin)
                 except FetchError as error:
                     refusal, start = error, trio.current_time()
             if data is not None:
@@ -83,24 +112,60 @@ class Objects:
             _log.warning("%s is fetched again: %s", name, error)
             return None
 
-    async def _from_peers(
-        self, kind: str, name: str, limit: int, check: Callable[[bytes], None], asked: dict[bytes, float]
-    ) -> bytes | None:
+    async def _from_peers(self, wanted: _Wanted, asked: dict[bytes, float]) -> bytes | None:
+        """Ask peers, one after the other unless one is slow: then the next one too. The first good answer wins."""
         now = trio.current_time()
-        for peer in sorted(self._links.peers.values(), key=lambda p: (p.hello.role != "gateway", p.id)):
-            if now - asked.get(peer.id, -_ASK_AGAIN_SECONDS) < _ASK_AGAIN_SECONDS:
-                continue
-            asked[peer.id] = now
-            data = await ask_peer(peer, kind, name, limit)
-            if data is None:
-                continue
-            try:
-                check(data)
-            except ContentError as error:
-                self._links.ban(peer.id, f"sent a wrong {kind} {name[:12]}: {error}")
-            else:
-                return data
-        return None
+        peers = [peer for peer in self._links.peers.values() if now - asked.get(peer.id, -math.inf) >= _ASK_AGAIN_SECONDS]
+        answers: list[bytes] = []
+        async with plain_nursery() as nursery:
+            for peer in sorted(peers, key=partial(self._order, wanted)):
+                asked[peer.id] = trio.current_time()
+                answered = trio.Event()
+                nursery.start_soon(self._ask, peer, wanted, answered, answers, nursery.cancel_scope)
+                with trio.move_on_after(_HEDGE_SECONDS):
+                    await answered.wait()
+        return answers[0] if answers else None
+
+    async def _ask(
+        self, peer: Peer, wanted: _Wanted, answered: trio.Event, answers: list[bytes], everybody: trio.CancelScope
+    ) -> None:
+        # A peer counts as mute until it has answered. One that was mute before gets no second chance to keep the uplink waiting.
+        has_uplink = self._uplink is not None and self._uplink.usable
+        seconds = _HEDGE_SECONDS if self._is_mute(peer) and has_uplink else _PEER_SECONDS
+        self._mute[peer.id] = trio.current_time() + _MUTE_SECONDS
+        for _ in range(_PATIENCE):
+            asked_at = trio.current_time()
+            with trio.move_on_after(seconds) as scope:
+                data = await ask_peer(peer, wanted.kind, wanted.name, wanted.limit)
+            if scope.cancelled_caught or data is not None or trio.current_time() - asked_at < _HELD_SECONDS:
+                break
+        answered.set()
+        if scope.cancelled_caught:
+            return
+        self._mute.pop(peer.id, None)  # it may have answered another question meanwhile
+        if data is not None and self._is_good(peer, wanted, data):
+            answers.append(data)
+            everybody.cancel()
+
+    def _is_good(self, peer: Peer, wanted: _Wanted, data: bytes) -> bool:
+        try:
+            wanted.check(data)
+        except ContentError as error:
+            self._links.ban(peer.id, f"sent a wrong {wanted.kind} {wanted.name[:12]}: {error}")
+            return False
+        return True
+
+    def _is_mute(self, peer: Peer) -> bool:
+        return self._mute.get(peer.id, -math.inf) > trio.current_time()
+
+    def _order(self, wanted: _Wanted, peer: Peer) -> tuple[bool, bool, bool, bytes]:
+        """Tell who is asked first: who did not stall lately, who has chunks of the same manifest, gateways."""
+        return (
+            self._is_mute(peer),
+            wanted.manifest is None or wanted.manifest not in peer.holdings,
+            peer.hello.role != "gateway",
+            peer.id,
+        )
 
     def _my_turn(self, name: str, start: float) -> bool:
         """Tell if this node is the one to use its uplink: the first in rank, or those behind it have waited long enough."""
@@ -109,7 +174,25 @@ class Objects:
         rank = rank_of(self._own, name.encode(), [peer.id for peer in self._links.peers.values() if peer.uplink])
         return trio.current_time() - start >= rank * _TURN_SECONDS
 
-    async def _from_origin(
+    def coming(self, kind: str, name: str) -> trio.Event | None:
+        """Return what is set when the origin has answered, well or not, if it is being asked for an object; else None."""
+        return self._coming.get(f"{kind}/{name}")
+
+    async def _from_origin(self, wanted: _Wanted, from_origin: Callable[[], Awaitable[bytes]]) -> bytes | None:
+        """Ask the origin, and keep what it has before peers that wait for it hear of that."""
+        key = f"{wanted.kind}/{wanted.name}"
+        answered = self._coming.setdefault(key, trio.Event())
+        try:
+            data = await self._read_origin(wanted.name, wanted.check, from_origin)
+            if data is not None:
+                await in_thread(partial(self._store.save_object, key, data))
+            return data
+        finally:
+            answered.set()
+            if self._coming.get(key) is answered:
+                del self._coming[key]
+
+    async def _read_origin(
         self, name: str, check: Callable[[bytes], None], from_origin: Callable[[], Awaitable[bytes]]
     ) -> bytes | None:
         try:
@@ -128,10 +211,8 @@ class Objects:
 
 
 async def ask_peer(peer: Peer, kind: str, name: str, limit: int) -> bytes | None:
-    """Return an object that a peer has, or None: it has none, or did not answer in time."""
-    with trio.move_on_after(_PEER_SECONDS):
-        try:
-            return await peer.get_object(kind, name, limit)
-        except FetchError:
-            return None
-    return None
+    """Return an object that a peer has, or None: it has none, or the link ended."""
+    try:
+        return await peer.get_object(kind, name, limit)
+    except FetchError:
+        return None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import trio
 
 from ..content.digest import Digest
 from ..wire.messages import OBJECT_PART_BYTES, ChunkData, GetObject, Miss, ObjectData, Want
+from .tasks import plain_nursery
 
+_HOLD_SECONDS = 15.0  # a guess: below the 20 s after which a peer that does not answer counts as mute
 Answer = ObjectData | ChunkData | Miss
 
 
@@ -20,6 +22,9 @@ class Source(Protocol):
 
     async def find_object(self, kind: str, name: str, limit: int) -> bytes | None:
         """Return a small object for a peer, or None."""
+
+    def coming(self, kind: str, name: str) -> trio.Event | None:
+        """Return what is set when an object has arrived here, or will not; None: nobody here is getting it."""
 
     async def read_chunks(self, manifest: Digest, chunks: Sequence[int]) -> list[bytes | None]:
         """Return the first of `chunks`, at least one, verified as they were read; None for those that are not here."""
@@ -31,10 +36,14 @@ class _Job:
     chunks: tuple[int, ...]
     manifest: Digest = b""
     object: GetObject | None = None
+    held: bool = False
 
 
 class Serving:
     """Answers the requests of one peer.
+
+    A question for a small object that is on its way here is held open for a while: so the peer knows that it is coming, and
+    does not fetch it over an uplink of its own. Other requests are answered meanwhile.
 
     Args:
         answer: Sends an answer, unless its request was cancelled; returns whether it was sent.
@@ -65,17 +74,30 @@ class Serving:
 
     async def run(self, source: Source) -> None:
         """Answer until cancelled."""
-        while True:
-            await self._filled.wait()
-            self._filled = trio.Event()
-            self.busy = True
-            while self._jobs:
-                job = self._jobs.popleft()
-                if job.object is not None:
-                    await self._send_object(source, job.object)
-                else:
-                    await self._send_chunks(source, job)
-            self.busy = False
+        async with plain_nursery() as nursery:
+            while True:
+                await self._filled.wait()
+                self._filled = trio.Event()
+                self.busy = True
+                while self._jobs:
+                    await self._do(source, self._jobs.popleft(), nursery)
+                self.busy = False
+
+    async def _do(self, source: Source, job: _Job, nursery: trio.Nursery) -> None:
+        if job.object is None:
+            await self._send_chunks(source, job)
+            return
+        coming = None if job.held else source.coming(job.object.kind, job.object.name)
+        if coming is not None:
+            nursery.start_soon(self._hold, job, coming)
+        else:
+            await self._send_object(source, job.object)
+
+    async def _hold(self, job: _Job, coming: trio.Event) -> None:
+        with trio.move_on_after(_HOLD_SECONDS):
+            await coming.wait()
+        self._jobs.append(replace(job, held=True))
+        self._filled.set()
 
     async def _send_object(self, source: Source, wanted: GetObject) -> None:
         data = await source.find_object(wanted.kind, wanted.name, wanted.limit)

@@ -14,6 +14,7 @@ from ..content.digest import Digest, check_digest
 from ..content.index import Piece, pack_name
 from ..content.plan import PackRead
 from ..errors import ContentError, FetchError
+from ..origin.deadlines import whole_seconds, within
 from .partials import Partials
 
 _log = logging.getLogger("edgeswarm.uplink")
@@ -73,9 +74,10 @@ class Uplink:
         """Return a small range of an object; fails like `read`."""
         buffer = bytearray()
         try:
-            async with self._origin.stream(name, offset=offset, length=length) as blocks:
-                async for block in blocks:
-                    buffer += block
+            with within(name, whole_seconds(length)):
+                async with self._origin.stream(name, offset=offset, length=length) as blocks:
+                    async for block in blocks:
+                        buffer += block
         except FetchError as error:
             self._failed(error)
             raise

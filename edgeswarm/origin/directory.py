@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import partial
+from typing import TypeVar
 
 import trio
 
-from ..errors import FetchError, PublishError
+from ..errors import FetchError, LocalProtocolError, PublishError
+from .deadlines import STALL_SECONDS, whole_seconds, within
 from .names import check_name, check_range, is_name
 from .static import StaticObject, open_object
 
+_T = TypeVar("_T")
 PIECE_BYTES = 64 * 1024
 """Largest piece that `stream` yields: part of the port `OriginReader`."""
 
@@ -29,17 +34,24 @@ _LEFTOVER_SECONDS = 86400.0  # A guess: no publisher writes one object for a day
 
 
 class DirectoryOrigin:
-    """Reads objects from a folder (port `OriginReader`), in worker threads: a share may hang."""
+    """Reads objects from a folder (port `OriginReader`), in worker threads that are left alone when they hang, as on a dead share.
 
-    def __init__(self, folder: str) -> None:
+    Args:
+        folder: Where.
+        stall_seconds: Longest wait for one block.
+    """
+
+    def __init__(self, folder: str, *, stall_seconds: float = STALL_SECONDS) -> None:
         self._folder = folder
+        self._stall_seconds = stall_seconds
 
     def __repr__(self) -> str:
         return f"DirectoryOrigin({self._folder!r})"
 
     async def read(self, name: str, *, limit: int) -> bytes:
         """Return a whole object of at most `limit` bytes; see `OriginReader.read`."""
-        return await trio.to_thread.run_sync(self._read, name, limit)
+        with within(name, whole_seconds(limit, self._stall_seconds)):
+            return await trio.to_thread.run_sync(self._read, name, limit, abandon_on_cancel=True)
 
     def _read(self, name: str, limit: int) -> bytes:
         found = open_object(self._folder, name)
@@ -56,28 +68,78 @@ class DirectoryOrigin:
     async def stream(self, name: str, *, offset: int, length: int) -> AsyncIterator[AsyncIterator[bytes]]:
         """Stream exactly `length` bytes from `offset`; see `OriginReader.stream`."""
         check_range(name, offset, length)
-        found = await trio.to_thread.run_sync(open_object, self._folder, name)
+        file = _File(self._folder, name, self._stall_seconds)
         try:
-            async with aclosing(_pieces(found, offset, length)) as pieces:
+            await file.open()
+            async with aclosing(_pieces(file, offset, length)) as pieces:
                 yield pieces
         finally:
-            found.close()
+            file.leave()
 
     async def aclose(self) -> None:
         """Do nothing: no file stays open between calls."""
         await trio.lowlevel.checkpoint()
 
 
-async def _pieces(found: StaticObject, offset: int, length: int) -> AsyncGenerator[bytes, None]:
+class _File:
+    """An open object. A thread that hangs in it is not waited for: it closes the file itself if it ever comes back."""
+
+    def __init__(self, folder: str, name: str, stall_seconds: float) -> None:
+        self.name = name
+        self._folder = folder
+        self._stall_seconds = stall_seconds
+        self._using = threading.Lock()
+        self._found: StaticObject | None = None
+        self._left = False
+
+    async def open(self) -> None:
+        await self._in_thread(self._open)
+
+    async def read(self, offset: int, length: int) -> bytes:
+        return await self._in_thread(partial(self._read, offset, length))
+
+    def leave(self) -> None:
+        """Close the file, now or when the thread that uses it ends."""
+        self._left = True
+        self._close_if_left()
+
+    async def _in_thread(self, use: Callable[[], _T]) -> _T:
+        with within(self.name, self._stall_seconds):
+            return await trio.to_thread.run_sync(self._guarded, use, abandon_on_cancel=True)
+
+    def _guarded(self, use: Callable[[], _T]) -> _T:
+        try:
+            with self._using:
+                return use()
+        finally:
+            self._close_if_left()
+
+    def _open(self) -> None:
+        self._found = open_object(self._folder, self.name)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        if self._found is None:
+            raise LocalProtocolError(f"{self.name} is not open")
+        return self._found.read(offset, length)
+
+    def _close_if_left(self) -> None:
+        if self._left and self._using.acquire(blocking=False):
+            found, self._found = self._found, None
+            self._using.release()
+            if found is not None:
+                found.close()
+
+
+async def _pieces(file: _File, offset: int, length: int) -> AsyncGenerator[bytes, None]:
     while length:
-        block = await trio.to_thread.run_sync(found.read, offset, min(length, _READ_BYTES))
+        block = await file.read(offset, min(length, _READ_BYTES))
         for start in range(0, len(block), PIECE_BYTES):
             await trio.lowlevel.checkpoint()  # each piece is a place to be cancelled at, as it is with every other origin
             yield block[start : start + PIECE_BYTES]
         offset += len(block)
         length -= len(block)
         if not block:
-            raise FetchError(f"{found.name}: ends at byte {offset}, {length} bytes too early")
+            raise FetchError(f"{file.name}: ends at byte {offset}, {length} bytes too early")
 
 
 class DirectoryWriter:

@@ -20,6 +20,7 @@ import trio
 from .._version import __version__
 from ..errors import ConfigError, FetchError
 from .answers import declared_length, judge_coding, judge_range, judge_status
+from .deadlines import STALL_SECONDS, whole_seconds, within
 from .names import TIMESTAMP, check_name, check_range
 from .ranges import ByteRange, format_range
 
@@ -46,7 +47,7 @@ class HttpOptions:
 
     Attributes:
         connect_seconds: Longest wait for a connection, name lookup and TLS included.
-        stall_seconds: Longest wait for the next byte, or for room to send one.
+        stall_seconds: Longest wait for the next byte, or for room to send one; a whole object may take longer by its size.
         connections: Most connections at once; further requests wait for one.
         ca_file: PEM file of the certification authorities to trust instead of the system's; "" for the system's.
         headers: Added to each request, e.g. `{"authorization": "Bearer ..."}`; never sent on to another server by a redirect.
@@ -57,7 +58,7 @@ class HttpOptions:
     """
 
     connect_seconds: float = 15.0
-    stall_seconds: float = 30.0
+    stall_seconds: float = STALL_SECONDS
     connections: int = 8
     ca_file: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -102,9 +103,14 @@ class HttpOrigin:
     async def read(self, name: str, *, limit: int) -> bytes:
         """Return a whole object of at most `limit` bytes; see `OriginReader.read`.
 
-        The timestamp is asked for conditionally: unchanged, it costs the headers of one answer.
+        The timestamp is asked for conditionally: unchanged, it costs the headers of one answer. Less than 4 kB/s, on top of one
+        stall, counts as a link that is dead: a server must not hold a reader by a byte now and then.
         """
         check_name(name)
+        with within(name, self._options.connect_seconds + whole_seconds(limit, self._options.stall_seconds)):
+            return await self._read(name, limit)
+
+    async def _read(self, name: str, limit: int) -> bytes:
         known = self._remembered if name == TIMESTAMP else None
         async with self._get(name, {"if-none-match": known.etag} if known else {}) as body:
             if body.status == 304 and known:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import LocalProtocolError, NotPublishedError, TrustError
 from .floor import VersionFloor
+from .names import file_name
 from .steps import STRICT, ExpiryPolicy, Outcome, Steps, Target, Want, drive, grace
 from .workflow import Workflow
 
@@ -165,6 +166,36 @@ class TrustClient:
             raise NotPublishedError(f"{want.name} is needed to look up {path!r}: load its product first")
 
         return drive(self.find(path), refuse)
+
+    def expiry(self, product: str | None = None) -> tuple[datetime, str]:
+        """Return when the first of some verified files expires, and its name.
+
+        Args:
+            product: Judge the top-level roles, and those that may speak of this product; None: the top-level roles alone.
+
+        Raises:
+            LocalProtocolError: Called before `refresh` ended.
+        """
+        self._check_complete()
+        loaded = self._flow.targets
+        delegated = {file_name(role, targets.version) for (_, role), targets in loaded.items() if role != "targets"}
+        wanted = (self._flow.uses.keys() - delegated) | (self._files_of(product) if product is not None else set())
+        return min((self._flow.uses[name].signed.expires, name) for name in wanted)
+
+    def _files_of(self, product: str) -> set[str]:
+        """Return the names of the verified files of the delegated roles that may speak of a product."""
+        todo, found = [("root", "targets")], set[str]()
+        seen = set(todo)
+        while todo:
+            parent, role = todo.pop()
+            targets = self._flow.targets.get((parent, role))
+            if targets is None:
+                continue
+            found.add(file_name(role, targets.version))
+            children = [(role, child) for child in _children(targets, product) if (role, child) not in seen]
+            seen.update(children)
+            todo += children
+        return found
 
     def target_paths(self) -> list[str]:
         """Return the sorted paths that the roles verified so far speak of, rightly or not: `target` decides."""

@@ -39,6 +39,10 @@ class VersionFloor:
         if not isinstance(self.keys, str) or not _KEYS.fullmatch(self.keys):
             raise StoreError("the keys of a version floor are 64 hex digits or nothing")
 
+    def covers(self, role: str) -> bool:
+        """Tell if versions of `timestamp` or `snapshot` were trusted here, so that nothing older passes without the saved file."""
+        return (self.timestamp if role == "timestamp" else self.snapshot) > 0
+
     def check_root(self, version: int) -> None:
         """Refuse an older root.
 

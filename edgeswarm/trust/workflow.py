@@ -229,18 +229,24 @@ class Workflow:
         return data
 
     def _load_saved(self, role: str, name: str, data: bytes, update: Callable[[bytes], object]) -> None:
-        """Load a saved file for its version. Expired or outdated is fine; damaged is not, since a rollback could hide behind it.
+        """Load a saved file for its version. Expired or outdated is fine.
+
+        A rollback could hide behind a damaged one: it is replaced if a floor covers its version, which was raised when the file
+        was saved, and an error if there is none.
 
         Raises:
-            TrustError: Neither the current root nor any earlier one verifies it.
+            TrustError: Neither the current root nor any earlier one verifies it, and there is no floor.
         """
         try:
             with self._edge.judged(name):
                 update(data)
         except TrustError as exc:
             # 5.3.11: after a rotation of its keys a file counts no more, nor do its versions.
-            if not self.local.signed_under_any_root(role, data, self.changed):
+            if self.local.signed_under_any_root(role, data, self.changed):
+                return
+            if not self._floor.covers(role):
                 raise TrustError(f"the saved file {name} is damaged: restore it, or enrol the node again ({exc})") from exc
+            self.damaged.append(name)
 
     def _wanted(self, role: str, meta: MetaFile, max_bytes: int) -> Steps[bytes]:
         """Want an object that signed metadata names: there must be one."""

@@ -11,10 +11,12 @@ import pytest
 import trio
 
 from edgeswarm.abc import PeerIdentity
-from edgeswarm.errors import NotPublishedError
+from edgeswarm.errors import NotPublishedError, StoreError
 from edgeswarm.exchange import ranking
-from edgeswarm.node import Node
+from edgeswarm.node import Node, SubscribeSection
 from edgeswarm.store import MemoryStore
+from edgeswarm.trust.client import Want
+from edgeswarm.trust.keys import Keyring, SigningKey
 from edgeswarm.wire.messages import GetObject, Have, News, ObjectData, Ping, Pong
 
 from .remote import Remote, identity_of, remote
@@ -174,7 +176,7 @@ async def test_a_gateway_brings_the_role_of_a_product_that_only_a_device_follows
                 for number, name in enumerate(("3.nonsense.json", "1.app.json", "snapshot.json", "x"), 1):
                     await peer.say(GetObject(request=2 * number + 1, kind="metadata", name=name, limit=1000))
                     await peer.hear_a(ObjectData)
-            assert list(gateway.metadata._products) == ["app"], "only what is published is sought"
+            assert list(gateway.metadata._guests) == ["app"], "only what is published is sought"
 
 
 @pytest.mark.parametrize("grace_days", [0, 3650])
@@ -253,19 +255,266 @@ async def test_a_wrong_page_bans_the_peer_and_is_fetched_elsewhere(autojump_cloc
         nursery.cancel_scope.cancel()
 
 
+class Rotten(MemoryStore):
+    """A disk that finds out that an object was damaged: one that says "rot"."""
+
+    def load_object(self, name: str) -> bytes | None:
+        data = super().load_object(name)
+        if data == b"rot":
+            raise StoreError(f"{name} is damaged")
+        return data
+
+
 async def test_a_damaged_object_is_fetched_again(autojump_clock: CLOCK) -> None:
-    from edgeswarm.errors import StoreError
-
-    class Rotten(MemoryStore):
-        def load_object(self, name: str) -> bytes | None:
-            data = super().load_object(name)
-            if data == b"rot":
-                raise StoreError(f"{name} is damaged")
-            return data
-
     world, store = World(), Rotten()
     release = world.publish("1", b"x" * 1000)
     store.save_object(f"manifest/{release.manifest.hex()}", b"rot")
     async with world.node("a", origin=MemoryOrigin(world.objects), store=store) as node:
         await fetch_all([node], release)
         assert content_of(node, release) == b"x" * 1000
+
+
+def publish_tools(world: World) -> None:
+    """Publish a second product, with a key of its own, and go on without that key."""
+    key = SigningKey.generate()
+    world.repository.delegate("tools", Keyring((key.public,)))
+    world.keys.append(key)
+    world.sign()
+    world.keys.remove(key)
+
+
+async def test_a_product_that_no_neighbour_has_does_not_stop_the_others(autojump_clock: CLOCK) -> None:
+    world, store = World(), MemoryStore()
+    publish_tools(world)
+    world.publish("1", b"x")
+    async with world.node("neighbour", origin=MemoryOrigin(world.objects), store=store) as node:
+        await current(node)
+    both = tuple(SubscribeSection(product=product, channel="stable") for product in ("tools", "app"))
+    async with (
+        world.node("neighbour", store=store, subscribe=both[1:]),
+        world.node("device", peers=("neighbour:7651",), subscribe=both) as device,
+    ):
+        with trio.fail_after(30):
+            assert (await current(device)).version == "1"
+        with pytest.raises(NotPublishedError, match="not here yet"):
+            await device.find("tools", channel="stable")
+        status = device.metadata.status()["products"]
+        assert status["app"] == ""
+        assert "tools" in status["tools"]
+
+
+async def test_a_role_that_expired_stops_its_own_product_only(autojump_clock: CLOCK) -> None:
+    world = World()
+    publish_tools(world)
+    world.publish("1", b"x")
+    app = (SubscribeSection(product="app", channel="stable"),)
+    async with world.node("gateway", origin=MemoryOrigin(world.objects), subscribe=app) as gateway:
+        await current(gateway)
+        async with remote(world) as peer:
+            await peer.say(GetObject(request=3, kind="metadata", name="1.tools.json", limit=9999))
+            await peer.hear_a(ObjectData)
+        await until(lambda: gateway.metadata.knows("tools"))
+        before = gateway.metadata.version
+        world.now = NOW + timedelta(days=400)
+        for name, data in world.repository.renew(world.keys, now=world.now).items():
+            world.objects[f"metadata/{name}"] = data
+        await until(lambda: gateway.metadata.version > before, 10)
+        assert (await current(gateway)).version == "1"
+        assert gateway.metadata.status()["stale"] is False
+        assert "expired" in gateway.metadata.status()["products"]["tools"]
+
+
+async def test_a_role_that_was_lost_is_sought_again_after_a_restart(autojump_clock: CLOCK) -> None:
+    world, store = World(), MemoryStore()
+    world.publish("1", b"x")
+    app = (SubscribeSection(product="app", channel="stable"),)
+    origin = CountingOrigin(world.objects)
+    async with world.node("a", origin=origin, store=store, subscribe=app) as node:
+        await current(node)
+    (lost,) = [name for name in store.list_objects("metadata/") if name.endswith(".app.json")]
+    store.delete_object(lost)
+    async with world.node("a", store=store, subscribe=app) as node:
+        assert node.metadata.version > 0
+        assert node.metadata.missing == ["app"]
+    async with (
+        world.node("gateway", origin=origin, subscribe=app) as gateway,
+        world.node("a", peers=("gateway:7651",), store=store, subscribe=app) as node,
+    ):
+        await current(gateway)
+        assert (await current(node)).version == "1"
+
+
+class MuteOrigin(MemoryOrigin):
+    """Takes every question and answers none."""
+
+    async def read(self, name: str, *, limit: int) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+async def test_an_origin_that_never_answers_does_not_lock_out_the_neighbours(autojump_clock: CLOCK) -> None:
+    world = World()
+    world.publish("1", b"x")
+    async with (
+        world.node("gateway", origin=MemoryOrigin(world.objects)) as gateway,
+        world.node("a", peers=("gateway:7651",), origin=MuteOrigin(world.objects)) as node,
+    ):
+        await wait_until_version([gateway, node], 2)
+
+
+async def test_of_two_refreshes_at_once_the_newer_wins(autojump_clock: CLOCK) -> None:
+    world = World()
+    world.publish("1", b"x")
+    old = dict(world.objects)
+    world.publish("2", b"y")
+    asked, goes_on = trio.Event(), trio.Event()
+    news: list[bool] = []
+
+    async def slow(want: Want) -> bytes | None:
+        if want.name == "2.app.json":
+            asked.set()
+            await goes_on.wait()
+        return old.get(f"metadata/{want.name}")
+
+    async def fast(want: Want) -> bytes | None:
+        return world.objects.get(f"metadata/{want.name}")
+
+    async def hear_slow(node: Node) -> None:
+        news.append(await node.metadata.refresh(slow))
+
+    async with world.node("a", subscribe=(SubscribeSection(product="app", channel="stable"),)) as node:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear_slow, node)
+            await asked.wait()
+            assert await node.metadata.refresh(fast)
+            goes_on.set()
+        assert news == [False]
+        assert node.metadata.version == 3
+        assert (await current(node)).version == "2"
+        assert "metadata/3.app.json" in node.store.list_objects("metadata/")
+
+
+async def test_a_peer_has_one_deadline_for_all_that_it_brings(autojump_clock: CLOCK) -> None:
+    world = World()
+    world.publish("1", b"x")
+    async with world.node("gateway") as node, remote(world) as peer:
+        await peer.say(News(timestamp_version=2, uplink=False))
+        asked: list[str] = []
+
+        async def answer_late(event: GetObject) -> None:
+            await trio.sleep(18)
+            data = world.objects.get(f"metadata/{event.name}", b"")
+            await peer.say(ObjectData(request=event.request, last=True, found=bool(data), data=data))
+
+        async with trio.open_nursery() as nursery:
+            nursery.cancel_scope.deadline = trio.current_time() + 200
+            while len(asked) < 5:
+                event = await peer.hear()
+                if isinstance(event, GetObject):
+                    asked.append(event.name)
+                    nursery.start_soon(answer_late, event)
+                elif isinstance(event, Ping):
+                    await peer.say(Pong(nonce=event.nonce))
+            nursery.cancel_scope.cancel()
+        assert asked == ["2.root.json", "timestamp.json", "2.snapshot.json", "1.targets.json", "2.root.json"]
+        assert node.metadata.version == 0
+
+
+@pytest.mark.parametrize("name", ["timestamp.json", "2.snapshot.json", "1.targets.json", "2.app.json"])
+async def test_a_damaged_metadata_file_is_fetched_again(name: str, autojump_clock: CLOCK) -> None:
+    world, store = World(), Rotten()
+    world.publish("1", b"x")
+    app = (SubscribeSection(product="app", channel="stable"),)
+    async with world.node("a", origin=MemoryOrigin(world.objects), store=store, subscribe=app) as node:
+        await current(node)
+    whole = store.load_object(f"metadata/{name}")
+    assert whole
+    store.save_object(f"metadata/{name}", b"rot")
+    async with world.node("a", store=store, subscribe=app) as node:
+        assert name in str(node.metadata.status()["troubles"])
+        assert f"metadata/{name}" not in store.list_objects("metadata/")
+    async with world.node("a", origin=MemoryOrigin(world.objects), store=store, subscribe=app) as node:
+        assert (await current(node)).version == "1"
+        assert store.load_object(f"metadata/{name}") == whole
+
+
+async def keep_alive(peer: Remote, asked: list[str]) -> None:
+    """Answer pings alone, and note what else is asked."""
+    while type(event := await peer.hear()).__name__ != "Closed":
+        if isinstance(event, Ping):
+            await peer.say(Pong(nonce=event.nonce))
+        elif isinstance(event, GetObject) and event.kind != "metadata":
+            asked.append(event.name)
+
+
+@pytest.mark.parametrize("uplink", [False, True])
+async def test_a_mute_peer_delays_objects_by_a_moment(uplink: bool, autojump_clock: CLOCK) -> None:
+    world = World()
+    release = world.publish("1", b"x" * 1000)
+    async with (
+        world.node("gateway", origin=MemoryOrigin(world.objects)) as gateway,
+        world.node("device", peers=("gateway:7651",), origin=MemoryOrigin(world.objects) if uplink else None) as device,
+        remote(world, to="device:7651", role="gateway") as peer,
+        trio.open_nursery() as nursery,
+    ):
+        asked: list[str] = []
+        nursery.start_soon(keep_alive, peer, asked)
+        await fetch_all([gateway], release)
+        await current(device)
+        await until(lambda: len(device.links.peers) == 2)
+        start = trio.current_time()
+        for number in range(10):
+            name, data = f"{number:064x}", str(number).encode()
+            gateway.store.save_object(f"page/{name}", data)
+            obtain = device._fetcher._objects.obtain("page", name, 100, lambda _data: None, None)
+            assert await obtain == data
+        assert len(asked) >= 1
+        assert trio.current_time() - start < 3
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_damaged_manifest_of_a_held_release_is_fetched_again(autojump_clock: CLOCK) -> None:
+    world, store = World(), Rotten()
+    release = world.publish("1", b"x" * 1000)
+    app = (SubscribeSection(product="app", channel="stable"),)
+    async with world.node("a", origin=MemoryOrigin(world.objects), store=store, subscribe=app) as node:
+        await fetch_all([node], release)
+    store.save_object(f"manifest/{release.manifest.hex()}", b"rot")
+    async with world.node("a", origin=MemoryOrigin(world.objects), store=store, subscribe=app) as node:
+        await until(lambda: release.manifest in node._hub.held, 10)
+
+
+async def test_a_damaged_manifest_of_a_base_does_not_stop_what_is_new(autojump_clock: CLOCK) -> None:
+    world, store = World(), Rotten()
+    old = world.publish("1", BLOB)
+    async with world.node("a", origin=MemoryOrigin(world.objects), store=store) as node:
+        await fetch_all([node], old)
+        new = world.publish("2", b"new" + BLOB, base="1")
+        store.save_object(f"manifest/{old.manifest.hex()}", b"rot")
+        await until(lambda: node.metadata.version == 3)
+        await fetch_all([node], new)
+        assert content_of(node, new) == b"new" + BLOB
+
+
+async def test_a_slow_object_crosses_one_uplink(autojump_clock: CLOCK) -> None:
+    world = World()
+    world.objects["indexes/slow"] = data = bytes(400_000)
+    origins = [MemoryOrigin(world.objects, rate=10_000) for _ in range(3)]
+    async with AsyncExitStack() as stack:
+        nodes = [
+            await stack.enter_async_context(world.node(name, origin=origin, peers=("a:7651", "b:7651")))
+            for name, origin in zip("abc", origins, strict=True)
+        ]
+        await until(lambda: all(len(node.links.peers) == 2 for node in nodes))
+        got: list[bytes] = []
+
+        async def obtain(node: Node) -> None:
+            assert node.uplink is not None
+            read = partial(node.uplink.read, "indexes/slow", limit=400_000)
+            got.append(await node._fetcher._objects.obtain("index", "00" * 32, 400_000, lambda _data: None, read))
+
+        async with trio.open_nursery() as nursery:
+            for node in nodes:
+                nursery.start_soon(obtain, node)
+        assert got == [data] * 3
+        assert sum(origin.bytes_of("indexes/slow") for origin in origins) == len(data)

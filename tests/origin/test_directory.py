@@ -9,10 +9,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import trio
 
 from edgeswarm.errors import ConfigError, FetchError, LocalProtocolError, ObjectMissingError, PublishError
-from edgeswarm.origin import DirectoryOrigin, DirectoryWriter, open_origin, open_writer
-from edgeswarm.origin.static import open_object
+from edgeswarm.origin import DirectoryOrigin, DirectoryWriter, directory, open_origin, open_writer
+from edgeswarm.origin.static import StaticObject, open_object
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -66,6 +67,44 @@ async def test_no_file_stays_open(tmp_path: Path) -> None:
         except FetchError:
             pass
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("how", ["read", "open", "block"])
+async def test_a_share_that_hangs_holds_nobody(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(b"a" * 100)
+    before = os.listdir("/proc/self/fd")
+    reached, goes_on, ended = trio.Event(), threading.Event(), threading.Event()
+
+    def hang(*arguments: object) -> bytes:
+        trio.from_thread.run_sync(reached.set)
+        goes_on.wait(3)
+        ended.set()
+        return pread(*arguments)
+
+    def hang_in_open(*arguments: object) -> StaticObject:
+        found = open_object(*arguments)
+        hang(found.descriptor, 1, 0)
+        return found
+
+    pread = os.pread
+    monkeypatch.setattr("os.pread", hang) if how != "open" else monkeypatch.setattr(directory, "open_object", hang_in_open)
+    origin = DirectoryOrigin(str(tmp_path))
+
+    async def use() -> None:
+        if how == "read":
+            await origin.read("a", limit=100)
+        async with origin.stream("a", offset=0, length=50) as pieces:
+            assert [piece async for piece in pieces]
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(use)
+        await reached.wait()
+        nursery.cancel_scope.cancel()
+    assert not ended.is_set()
+    goes_on.set()
+    with trio.fail_after(5):
+        while os.listdir("/proc/self/fd") != before:
+            await trio.lowlevel.checkpoint()  # the thread closes the file when it comes back
 
 
 async def test_a_failing_disk_is_a_temporary_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

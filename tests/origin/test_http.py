@@ -263,6 +263,28 @@ async def test_a_stalled_link_is_given_up(beginning: bytes, patient_clock: trio.
         await origin.aclose()
 
 
+async def trickle(stream: trio.abc.Stream) -> None:
+    """Send a byte every 29 seconds, as long as somebody listens."""
+    await stream.send_all(answer(200, content_length="100000"))
+    with suppress(trio.BrokenResourceError):
+        while True:
+            await trio.sleep(29)
+            await stream.send_all(b"x")
+
+
+@pytest.mark.slow
+async def test_a_link_that_trickles_is_given_up(patient_clock: trio.testing.MockClock) -> None:
+    async with scripted(lambda stream: stream.send_all(answer(200, b"x" * 100)), trickle) as server:
+        origin = origin_of(server)
+        assert await origin.read("a", limit=100_000) == b"x" * 100
+        start = trio.current_time()
+        with pytest.raises(FetchError, match="slower") as caught, trio.fail_after(300):
+            await origin.read("a", limit=100_000)
+        assert caught.value.temporary
+        assert 25 < trio.current_time() - start < 80, "4 kB/s must do: 25 s, and the pauses that a link may make"
+        await origin.aclose()
+
+
 async def test_nobody_there() -> None:
     async with scripted() as server:
         pass

@@ -22,13 +22,35 @@ ONLINE_B = [key("online b")]
 
 @pytest.mark.parametrize("name", ["1.root.json", "timestamp.json", "1.snapshot.json"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
-def test_a_damaged_saved_file_is_loud(world: World, node: Node, name: str, damage: str) -> None:
-    data = bytearray(node.files[name])
-    data[data.index(b'"version":') + 10] ^= 1
-    node.files[name] = {"flip": bytes(data), "cut": node.files[name][:-7], "empty": b""}[damage]
+def test_a_damaged_saved_file_without_a_floor_is_loud(world: World, node: Node, name: str, damage: str) -> None:
+    node.files[name] = damaged(node.files[name], damage)
     node.bootstrap = None
+    node.floor = VersionFloor()
     with pytest.raises(TrustError, match=name):
         node.refresh(world.origin)
+
+
+@pytest.mark.parametrize("name", ["timestamp.json", "1.snapshot.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_a_damaged_saved_file_that_a_floor_covers_is_replaced(world: World, node: Node, name: str, damage: str) -> None:
+    old = dict(world.origin)
+    node.files[name] = damaged(node.files[name], damage)
+    outcome = node.refresh(world.origin)
+    assert outcome.damaged == (name,)
+    assert outcome.changed == {name: old[name]}
+    world.publish()
+    node.refresh(world.origin)
+    newest = max(name for name in node.files if name.endswith(".snapshot.json"))
+    for file in ("timestamp.json", newest):
+        node.files[file] = damaged(node.files[file], damage)
+    with pytest.raises(TrustError, match="older"):
+        node.refresh(old)
+
+
+def damaged(data: bytes, how: str) -> bytes:
+    flipped = bytearray(data)
+    flipped[flipped.index(b'"version":') + 10] ^= 1
+    return {"flip": bytes(flipped), "cut": data[:-7], "empty": b""}[how]
 
 
 def test_a_damaged_saved_later_root_is_loud(world: World, node: Node) -> None:

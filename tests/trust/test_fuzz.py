@@ -12,6 +12,7 @@ from tuf.api.metadata import Metadata
 
 from edgeswarm.errors import ObjectMissingError, TrustError
 from edgeswarm.trust.client import drive
+from edgeswarm.trust.floor import VersionFloor
 
 from .world import NOW, ONLINE, PRODUCT, TARGETS, Node, World
 
@@ -122,6 +123,10 @@ def test_junk_in_a_saved_file_is_loud_or_healed(name: str, data: bytes) -> None:
     if name in {"timestamp.json", "1.snapshot.json"}:
         with pytest.raises(TrustError, match="damaged"):
             drive(steps, node.answers(NEWER))
+        node.floor = VersionFloor(1, 1, 1)
+        outcome = node.refresh(NEWER)
+        assert outcome.damaged == (name,)
+        assert outcome.timestamp_version == 2
     else:
         outcome = drive(steps, node.answers(NEWER))
         assert outcome.timestamp_version == 2
