@@ -1,6 +1,9 @@
-"""From a piece of a pack to verified chunks. Blocking; for threads."""
+"""Where pieces lie at the origin, and from a piece to verified chunks. Blocking; for threads."""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from ..content.codec import decode_piece
 from ..content.delta import decode_unit
@@ -9,6 +12,21 @@ from ..content.index import PackIndex, Piece
 from ..content.manifest import Manifest
 from ..errors import ContentError
 from .artifacts import StoredStream
+
+
+@dataclass(frozen=True, slots=True)
+class Indexes:
+    """Where a manifest's pieces lie at the origin, as far as this node knows.
+
+    Attributes:
+        delta: Index of units against `base`, or None.
+        base: The base's manifest; its chunks are in the store.
+        load_full: Fetches the full index when it is needed; None where there is no uplink.
+    """
+
+    delta: PackIndex | None
+    base: Manifest | None
+    load_full: Callable[[], Awaitable[PackIndex]] | None
 
 
 def decode_chunks(manifest: Manifest, index: PackIndex, base: StoredStream | None, piece: Piece, data: bytes) -> list[bytes]:

@@ -19,6 +19,7 @@ from ..errors import EdgeswarmError, FetchError, NoSpaceError
 from ..exchange import TransferConfig
 from ..trust.catalogue import IndexRef, Release
 from .artifacts import chunks_here, find_twins, load_stored_manifest, missing_bytes
+from .decoding import Indexes
 from .links import Links
 from .neighbours import Neighbours
 from .objects import Objects
@@ -26,7 +27,7 @@ from .progress import Progress
 from .shelf import Shelf
 from .tasks import plain_nursery
 from .threads import in_thread
-from .transfer import Indexes, Transfer
+from .transfer import Transfer
 from .uplink import Uplink
 
 _log = logging.getLogger("edgeswarm.fetch")

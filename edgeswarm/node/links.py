@@ -20,7 +20,9 @@ from .peer import Host, Peer
 
 _log = logging.getLogger("edgeswarm.links")
 _FIRST_RETRY_SECONDS = 0.5
-_LAST_RETRY_SECONDS = 30.0
+_LAST_RETRY_SECONDS, _LAST_FIXED_RETRY_SECONDS = 30.0, 5.0
+"""Configured addresses are tried more often: a gateway that comes back must hear what its devices hold before it pays for it.
+Guesses."""
 _BAN_SECONDS = 3600.0
 """How long a peer that sent a wrong chunk is shut out: over TLS it can't be a bit error. A guess; revoking is the operator's."""
 # New addresses that all beacons together may name: enough for a site that starts at once. One limit for all, since whoever has the
@@ -169,7 +171,8 @@ class Links:
             _log.exception("link with %s", address)
         finally:
             dial.busy = False
-            wait = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(dial.failures, 16)) * self._dice.uniform(0.75, 1.25)
+            longest = _LAST_FIXED_RETRY_SECONDS if dial.fixed else _LAST_RETRY_SECONDS
+            wait = min(longest, _FIRST_RETRY_SECONDS * 2 ** min(dial.failures, 16)) * self._dice.uniform(0.75, 1.25)
             dial.next_try = trio.current_time() + wait
             if not dial.fixed and dial.failures > 3:
                 self._addresses.forget(address)

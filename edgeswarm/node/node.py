@@ -24,6 +24,7 @@ from ..errors import (
     NodeError,
     NotPublishedError,
     ObjectMissingError,
+    StoreError,
     TrustError,
 )
 from ..exchange import TransferConfig
@@ -31,11 +32,13 @@ from ..store.floorbook import FloorBook
 from ..trust.bundle import Identity
 from ..trust.catalogue import Channel, Release
 from ..wire.messages import Hello, News, Partial
+from .acquaintances import load_acquaintances, save_acquaintances
 from .artifacts import StoredStream, load_stored_manifest
 from .config import NodeConfig
 from .fetch import Fetcher, Job
 from .handle import Fetch
 from .hub import Hub
+from .introductions import reachable_address
 from .links import Links
 from .metadata import Metadata
 from .newsroom import Newsroom
@@ -48,6 +51,7 @@ from .uplink import Uplink
 
 _log = logging.getLogger("edgeswarm.node")
 _MOST_ENDED = 16
+_REMEMBER_SECONDS = 10.0  # a site that starts is written down in a few steps, not one a node; a guess
 
 
 class Node:
@@ -96,7 +100,7 @@ class Node:
         self._shelf = Shelf(store)
         self.news = Newsroom(self.metadata, self.uplink, poll_seconds, self.own.key, dice)
         self._hub = Hub(store, self.metadata, self._news, self.news.consider, self._on_partial)
-        self.links = Links(transport(self), self._hub, self._hello, self.own.key, config.lan.max_links, dice, self._hub.on_peer)
+        self.links = Links(transport(self), self._hub, self._hello, self.own.key, config.lan.max_links, dice, self._on_peer)
         self._hub.links = self.news.links = self.links
         self._hub.on_lost = self._repair
         self._hub.on_wanted = partial(self._want, guest=True)
@@ -110,6 +114,7 @@ class Node:
         self._ended: dict[Digest, dict[str, Any]] = {}
         self._bound = ""
         self._nursery: trio.Nursery | None = None
+        self._met = trio.Event()
         self.on_metadata: list[Callable[[int], None]] = []
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -120,11 +125,31 @@ class Node:
             self._nursery = nursery
             self._bound = await nursery.start(partial(self.links.run, self.config.lan.listen, self.config.lan.peers))
             nursery.start_soon(self.news.run, self._on_metadata, lambda: self._hub.post_all(self._news()))
+            nursery.start_soon(self._remember_peers)
             if self.uplink is not None:
                 nursery.start_soon(self.uplink.run)
             for digest in lost:
                 self._repair(digest)
             task_status.started()
+
+    def _on_peer(self, peer: Peer, came: bool) -> None:
+        self._hub.on_peer(peer, came)
+        if came:
+            self._met.set()
+
+    async def _remember_peers(self) -> None:
+        """Dial the peers of before, and remember those that come."""
+        for address in await in_thread(partial(load_acquaintances, self.store)):
+            self.links.suggest(address)
+        while True:
+            await self._met.wait()
+            self._met = trio.Event()
+            addresses = [address for peer in self.links.peers.values() if (address := reachable_address(peer))]
+            try:
+                await in_thread(partial(save_acquaintances, self.store, addresses))
+            except StoreError as error:  # a hint for the next start, no more
+                _log.info("peers are not remembered: %s", error)
+            await trio.sleep(_REMEMBER_SECONDS)
 
     @property
     def bound(self) -> str:

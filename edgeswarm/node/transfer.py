@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +40,7 @@ from ..exchange import (
     WakeAt,
 )
 from .artifacts import StoredStream
-from .decoding import decode_chunks
+from .decoding import Indexes, decode_chunks
 from .neighbours import Neighbours
 from .progress import LOCAL, ORIGIN, Meter, Progress
 from .tasks import plain_nursery
@@ -56,21 +56,6 @@ _HAVE_SECONDS = 0.05  # SWARM: announcements are batched over 50 ms
 _DECODE_AHEAD = 8
 HOPE_SECONDS = 10.0
 """What an origin has no more is waited for from the neighbours until nothing new has come for so long. A guess."""
-
-
-@dataclass(frozen=True, slots=True)
-class Indexes:
-    """Where a manifest's pieces lie at the origin, as far as this node knows.
-
-    Attributes:
-        delta: Index of units against `base`, or None.
-        base: The base's manifest; its chunks are in the store.
-        load_full: Fetches the full index when it is needed; None where there is no uplink.
-    """
-
-    delta: PackIndex | None
-    base: Manifest | None
-    load_full: Callable[[], Awaitable[PackIndex]] | None
 
 
 @dataclass(slots=True)

@@ -12,9 +12,10 @@ from edgeswarm.content.digest import digest
 from edgeswarm.content.manifest import ArtifactKind, build_manifest
 from edgeswarm.exchange import TransferConfig
 from edgeswarm.node.artifacts import find_twins, missing_bytes
+from edgeswarm.node.decoding import Indexes
 from edgeswarm.node.progress import PEER
 from edgeswarm.node.threads import IN_PLACE
-from edgeswarm.node.transfer import Indexes, Transfer, _Arrived
+from edgeswarm.node.transfer import Transfer, _Arrived
 from edgeswarm.store import MemoryStore
 from edgeswarm.wire.messages import Have, Want
 
