@@ -6,7 +6,7 @@
 from .directory import DirectoryOrigin, DirectoryWriter
 from .http import HttpOptions, HttpOrigin
 from .names import TIMESTAMP
-from .picker import check_origin, open_origin, open_writer
+from .picker import check_origin, local_path, open_origin, open_writer
 
 __all__ = [
     "TIMESTAMP",
@@ -15,6 +15,7 @@ __all__ = [
     "HttpOptions",
     "HttpOrigin",
     "check_origin",
+    "local_path",
     "open_origin",
     "open_writer",
 ]

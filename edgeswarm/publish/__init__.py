@@ -4,6 +4,7 @@ Modules:
     fleet: the publisher's folder: keys, authority, sites.
     sites: sites, and the record of their nodes.
     enrolment: the identity folders of nodes.
+    apart: what must never be published: fleets and origins.
     source: files, images and trees as chunks.
     reassemble: read published releases back from an origin, verified.
     lineage: which older releases a new one is encoded against.

@@ -23,6 +23,7 @@ from ..errors import BaseMissingError, ConfigError, ContentError, PublishError, 
 from ..trust.catalogue import MAX_INDEXES, Catalogue, Channel, IndexRef, Release
 from ..trust.names import check_name, check_product, encoded_role, split_file_name
 from ..trust.repository import Repository
+from .apart import check_apart, check_holds_no_fleet
 from .fleet import Fleet
 from .lineage import current_channels, likely_bases, versions_before
 from .objects import ObjectWriter, encoder_pool, put_named
@@ -65,7 +66,7 @@ def publish(
         options: What else can be set.
 
     Raises:
-        ConfigError: The path or an option makes no sense, or a name breaks the rules.
+        ConfigError: The path or an option makes no sense, it would publish a fleet's keys, or a name breaks the rules.
         PublishError: The version is taken by other content, the source changed meanwhile, the channel would go back, it was
             cancelled, or the origin cannot be written.
         TrustError: What is at the origin does not verify, or keys are missing.
@@ -73,7 +74,9 @@ def publish(
     started, options = time.monotonic(), options or PublishOptions()
     version, channel = check_name(version, "version", ConfigError), check_name(channel, "channel", ConfigError)
     aim = _Aim(fleet, check_product(product, ConfigError), version, channel, options.compatible, now)
+    check_apart(path, fleet)
     source, writer = open_source(path, options.kind), fleet.writer()
+    check_holds_no_fleet(source)
     repository = fleet.repository(writer, now=now)
     catalogue = repository.catalogue
     _check_keys(aim, repository)
