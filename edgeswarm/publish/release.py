@@ -26,6 +26,7 @@ from ..trust.repository import Repository
 from .apart import check_apart, check_holds_no_fleet
 from .fleet import Fleet
 from .lineage import current_channels, likely_bases, versions_before
+from .moves import check_forward, check_unmoved, current_entry
 from .objects import ObjectWriter, encoder_pool, put_named
 from .options import Meter, PublishOptions
 from .reassemble import PublishedArtifact, open_published
@@ -67,8 +68,8 @@ def publish(
 
     Raises:
         ConfigError: The path or an option makes no sense, it would publish a fleet's keys, or a name breaks the rules.
-        PublishError: The version is taken by other content, the source changed meanwhile, the channel would go back, it was
-            cancelled, or the origin cannot be written.
+        PublishError: The version is taken by other content, the source changed meanwhile, the channel would go back or was moved
+            meanwhile, it was cancelled, or the origin cannot be written.
         TrustError: What is at the origin does not verify, or keys are missing.
     """
     started, options = time.monotonic(), options or PublishOptions()
@@ -88,7 +89,7 @@ def publish(
     source.check_unchanged()
     source.check_content(built.manifest)
     put_named(writer, manifest_name(release.manifest), lambda: built.manifest.root_bytes)
-    signed = _sign(aim, writer, release, built.manifest.root_bytes, back=options.back)
+    signed = _sign(aim, writer, release, built.manifest.root_bytes, current_entry(catalogue, product, channel))
     return _report(aim, objects, signed, time.monotonic() - started)
 
 
@@ -121,19 +122,8 @@ def _check_wish(aim: _Aim, catalogue: Catalogue, built: BuiltManifest, *, back: 
     old = _published(aim, catalogue)
     if old is not None and old.manifest != built.manifest.digest:
         raise PublishError(f"{old.path} was published with other content: give the new content a new version")
-    _check_forward(aim, catalogue, back=back)
-
-
-def _check_forward(aim: _Aim, catalogue: Catalogue, *, back: bool) -> None:
-    """Refuse to take a channel back to a version that the present one replaced, for whatever variant."""
-    if back or aim.channel not in catalogue.channels(aim.product):
-        return
-    current = catalogue.channel(aim.product, aim.channel).version
-    if aim.version != current and aim.version in versions_before(catalogue, aim.product, [current]):
-        raise PublishError(
-            f"channel {aim.channel!r} of {aim.product!r} has moved on from {aim.version} to {current}: "
-            "to take the whole fleet back, say so with --back"
-        )
+    if not back:
+        check_forward(catalogue, aim.product, aim.channel, aim.version)
 
 
 def _published(aim: _Aim, catalogue: Catalogue) -> Release | None:
@@ -199,14 +189,14 @@ class _Signed:
     versions: dict[Digest, str]
 
 
-def _sign(aim: _Aim, writer: OriginWriter, release: Release, root: bytes, *, back: bool) -> _Signed:
-    """Add the release to what is at the origin now, and write the new metadata, if there is any."""
+def _sign(aim: _Aim, writer: OriginWriter, release: Release, root: bytes, before: Channel | None) -> _Signed:
+    """Add the release to what is at the origin now, and write the new metadata, if there is any; `before` is what was judged."""
     seen: dict[str, int] = {}
     with writer.lock():
         repository = aim.fleet.repository(writer, now=aim.now, seen=seen)
         if aim.product not in repository.products():
             repository.delegate(aim.product, aim.fleet.product_keyring(aim.product))
-        _check_forward(aim, repository.catalogue, back=back)  # again: another publisher may have moved it meanwhile
+        check_unmoved(before, current_entry(repository.catalogue, aim.product, aim.channel), aim.version)
         release = _with_others(release, _published(aim, repository.catalogue))
         repository.add_release(release, root)
         entry = _move_channel(aim, repository)
@@ -243,9 +233,8 @@ def _with_others(release: Release, other: Release | None) -> Release:
 
 
 def _move_channel(aim: _Aim, repository: Repository) -> Channel:
-    known = aim.channel in repository.catalogue.channels(aim.product)
-    policy = repository.catalogue.channel(aim.product, aim.channel).policy if known else None
-    return repository.set_channel(aim.product, aim.channel, aim.version, policy=policy)
+    entry = current_entry(repository.catalogue, aim.product, aim.channel)
+    return repository.set_channel(aim.product, aim.channel, aim.version, policy=entry.policy if entry else None)
 
 
 def _is_half_over(aim: _Aim, repository: Repository) -> bool:
