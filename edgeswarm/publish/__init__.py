@@ -8,6 +8,7 @@ Modules:
     source: files, images and trees as chunks.
     reassemble: read published releases back from an origin, verified.
     lineage: which older releases a new one is encoded against.
+    sound: whether what lies at the origin still is what it was.
     moves: which way a channel may move.
     encode: full pieces and delta units.
     objects: packs and indexes at the origin.

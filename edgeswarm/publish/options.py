@@ -13,7 +13,7 @@ from ..trust.names import check_name
 from .encode import UNIT_BYTES
 
 Progress = Callable[[str, int, int], None]
-"""`progress(stage, done, total)`: plain bytes of a stage: `read`, `encode`, or `delta from <version>`."""
+"""`progress(stage, done, total)`: bytes of a stage: `read`, `encode`, `delta from <version>`, all plain, or `check`, encoded."""
 
 
 def _silent(_stage: str, _done: int, _total: int) -> None:
