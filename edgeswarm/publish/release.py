@@ -25,6 +25,7 @@ from ..trust.names import check_name, check_product, encoded_role, split_file_na
 from ..trust.repository import Repository
 from .apart import check_apart, check_holds_no_fleet
 from .fleet import Fleet
+from .limit import check_cost
 from .lineage import current_channels, likely_bases, versions_before
 from .moves import check_forward, check_unmoved, current_entry
 from .objects import ObjectWriter, encoder_pool, put_named
@@ -69,7 +70,7 @@ def publish(
     Raises:
         ConfigError: The path or an option makes no sense, it would publish a fleet's keys, or a name breaks the rules.
         PublishError: The version is taken by other content, the source changed meanwhile, the channel would go back or was moved
-            meanwhile, it was cancelled, or the origin cannot be written.
+            meanwhile, the update is larger than allowed, it was cancelled, or the origin cannot be written.
         TrustError: What is at the origin does not verify, or keys are missing.
     """
     started, options = time.monotonic(), options or PublishOptions()
@@ -86,6 +87,8 @@ def publish(
     with encoder_pool(options) as pool:
         objects = ObjectWriter(writer, source.reader(built.manifest), built, options, pool)
         release = _put_objects(aim, catalogue, objects)
+    if options.max_update_bytes is not None:
+        check_cost(catalogue, channel, release, options.max_update_bytes)
     source.check_unchanged()
     source.check_content(built.manifest)
     put_named(writer, manifest_name(release.manifest), lambda: built.manifest.root_bytes)
