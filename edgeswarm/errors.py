@@ -91,6 +91,12 @@ class PublishError(EdgeswarmError):
     """A release could not be published; what was published before is untouched."""
 
 
+class PublishSpaceError(PublishError, NoSpaceError):
+    """The origin or the folder for temporary files is full; no release changed: make room and publish again."""
+
+    exit_code = 28
+
+
 class ActivationError(EdgeswarmError):
     """A release could not be staged, activated, confirmed or rolled back; the target holds the old or the new, never a mix."""
 

@@ -30,6 +30,7 @@ def publish(
     unit_bytes: int = _DEFAULTS.unit_bytes,
     kind: ArtifactKind | None = None,
     back: Annotated[bool, Parameter(negative="")] = False,
+    max_update_bytes: int | None = None,
     as_json: Json = False,
 ) -> None:
     """Publish a file, image or directory, and point a channel at it. Safe to repeat and to interrupt.
@@ -46,11 +47,13 @@ def publish(
         unit_bytes: Most bytes of a delta unit: what a broken link loses.
         kind: What the path is, if that is not clear.
         back: Allow to go back to a release that was replaced.
+        max_update_bytes: Refuse if a site at what the channel points to now would fetch more, less signed metadata.
         as_json: Write one JSON object.
     """
     with progress_teller(as_json=as_json) as tell:
         options = PublishOptions(
-            compatible=compatible, delta_from=delta_from, level=level, unit_bytes=unit_bytes, kind=kind, back=back, progress=tell
+            compatible=compatible, delta_from=delta_from, level=level, unit_bytes=unit_bytes, kind=kind, back=back,
+            max_update_bytes=max_update_bytes, progress=tell,
         )  # fmt: skip
         report = publish_release(
             open_fleet(fleet), path, product=product, version=version, channel=channel, now=now(), options=options

@@ -3,18 +3,20 @@
 `open_origin` picks the reader that fits an address; `open_writer` the publisher's side.
 """
 
-from .directory import DirectoryOrigin, DirectoryWriter
+from .directory import FULL_ERRNOS, DirectoryOrigin, DirectoryWriter
 from .http import HttpOptions, HttpOrigin
 from .names import TIMESTAMP
-from .picker import check_origin, open_origin, open_writer
+from .picker import check_origin, local_path, open_origin, open_writer
 
 __all__ = [
+    "FULL_ERRNOS",
     "TIMESTAMP",
     "DirectoryOrigin",
     "DirectoryWriter",
     "HttpOptions",
     "HttpOrigin",
     "check_origin",
+    "local_path",
     "open_origin",
     "open_writer",
 ]

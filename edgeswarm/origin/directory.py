@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import threading
@@ -14,14 +15,21 @@ from typing import TypeVar
 
 import trio
 
+<<<<<<< HEAD
 from ..errors import FetchError, LocalProtocolError, PublishError
 from .deadlines import STALL_SECONDS, whole_seconds, within
+=======
+from ..errors import FetchError, PublishError, PublishSpaceError
+>>>>>>> pub2
 from .names import check_name, check_range, is_name
 from .static import StaticObject, open_object
 
 _T = TypeVar("_T")
 PIECE_BYTES = 64 * 1024
 """Largest piece that `stream` yields: part of the port `OriginReader`."""
+
+FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a write says that finds no room. Source: write(2)."""
 
 _READ_BYTES = 1024 * 1024  # A hop to a thread costs 116 us (ARCHITECTURE.md): 1 MiB a hop keeps it below a tenth of the copy.
 _LOCK_SECONDS = 60.0  # A guess: longer than another publisher needs to write its metadata.
@@ -318,7 +326,10 @@ class DirectoryWriter:
         try:
             yield
         except OSError as exc:
-            raise PublishError(f"{name}: cannot be published in {self._folder}: {exc.strerror}") from exc
+            message = f"{name}: cannot be published in {self._folder}: {exc.strerror}"
+            if exc.errno in FULL_ERRNOS:
+                raise PublishSpaceError(f"{message}; no release changed: make room and publish again") from exc
+            raise PublishError(message) from exc
         except FetchError as exc:
             raise PublishError(f"{name}: cannot be compared in {self._folder}: {exc}") from exc
 

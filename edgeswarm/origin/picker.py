@@ -29,7 +29,11 @@ def open_origin(where: str, **options: Any) -> OriginReader:
         raise ConfigError(f"origin {where}: unknown option: {exc}") from exc
     if urlsplit(where).scheme in ("http", "https"):
         return HttpOrigin(where, http)
+<<<<<<< HEAD
     return DirectoryOrigin(_local_path(where), stall_seconds=http.stall_seconds)
+=======
+    return DirectoryOrigin(local_path(where))
+>>>>>>> pub2
 
 
 def check_origin(where: str) -> None:
@@ -44,7 +48,7 @@ def check_origin(where: str) -> None:
     except ValueError as exc:
         raise ConfigError(f"origin {where!r}: {exc}") from exc
     if parts.scheme not in ("http", "https"):
-        _local_path(where)
+        local_path(where)
     elif not host or parts.query or parts.fragment or not where.isprintable() or " " in where:
         raise ConfigError(f"origin {where!r}: wanted http(s)://host[:port]/folder without ? or #")
 
@@ -55,10 +59,15 @@ def open_writer(where: str) -> OriginWriter:
     Raises:
         ConfigError: It cannot be published there.
     """
-    return DirectoryWriter(_local_path(where))
+    return DirectoryWriter(local_path(where))
 
 
-def _local_path(where: str) -> str:
+def local_path(where: str) -> str:
+    """Return the absolute path of an origin at a path or a `file://` URL.
+
+    Raises:
+        ConfigError: It is elsewhere, or malformed.
+    """
     parts = urlsplit(where)
     if "://" not in where and not where.startswith("file:"):
         path = where

@@ -4,10 +4,14 @@ Modules:
     fleet: the publisher's folder: keys, authority, sites.
     sites: sites, and the record of their nodes.
     enrolment: the identity folders of nodes.
+    apart: what must never be published: fleets and origins.
     source: files, images and trees as chunks.
     reassemble: read published releases back from an origin, verified.
     lineage: which older releases a new one is encoded against.
+    sound: whether what lies at the origin still is what it was.
+    moves: which way a channel may move.
     encode: full pieces and delta units.
+    limit: how much an update may cost a site.
     objects: packs and indexes at the origin.
     release: one release from path to signed origin.
 """

@@ -55,22 +55,20 @@ class Encoding:
 # ---------------------------------------------------------------------- full pieces
 
 
-def known_places(older: Iterable[PublishedArtifact], built: BuiltManifest, here: Callable[[Digest], bool]) -> dict[Digest, Place]:
-    """Return where chunks and pages of a new manifest already lie, by digest; the first of `older` wins.
+def known_places(older: Iterable[PublishedArtifact], built: BuiltManifest) -> dict[Digest, Place]:
+    """Return where chunks and pages of a new manifest should lie already, by digest; the first of `older` wins.
 
     Args:
         older: Releases at the origin.
         built: The new manifest.
-        here: Tells if a pack is still at the origin.
     """
     wanted = {built.manifest.chunk(i).digest for i in range(len(built.manifest))} | {name for name, _ in built.pages}
     found: dict[Digest, Place] = {}
     for artifact in older:
         index = artifact.full
-        kept = [here(pack) for pack in index.packs]
         chunks = [(artifact.manifest.chunk(piece.first).digest, piece) for piece in index.pieces]
         for name, piece in [*zip(index.page_digests, index.pages, strict=True), *chunks]:
-            if name in wanted and kept[piece.pack]:
+            if name in wanted:
                 found.setdefault(name, Place(index.packs[piece.pack], piece.offset, piece.length))
     return found
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..abc import OriginWriter, ReadStream
 from ..content.delta import ZstdRanges
-from ..content.index import PackIndex, index_name, named_index, pack_name
+from ..content.digest import Digest
+from ..content.index import PackIndex, check_index, index_name, named_index, pack_name
 from ..content.manifest import BuiltManifest
 from ..errors import ContentError, PublishError
 from ..trust.catalogue import IndexRef
@@ -19,6 +20,7 @@ from .encode import Encoding, encode_delta, encode_full, groups, known_places, n
 from .options import Meter, PublishOptions
 from .packs import PackFile
 from .reassemble import PublishedArtifact, load_index
+from .sound import Claim, claims_of, plain_sizes, unsound
 
 _log = logging.getLogger("edgeswarm.publish")
 _AHEAD_PER_THREAD = 3
@@ -62,6 +64,7 @@ class ObjectWriter:
         pool: Where to encode.
         new_chunks: Chunks that were written because no older pack had them.
         stored_bytes: Bytes of the packs and indexes that were written.
+        lost: Indexes that were published before and are of no use any more.
     """
 
     writer: OriginWriter
@@ -71,26 +74,42 @@ class ObjectWriter:
     pool: ThreadPoolExecutor
     new_chunks: int = field(default=0, init=False)
     stored_bytes: int = field(default=0, init=False)
+    lost: list[IndexRef] = field(default_factory=list, init=False)
 
     def reuse(self, ref: IndexRef | None) -> PackIndex | None:
-        """Return an index that was published before, if it and all its packs are still there."""
+        """Return an index that was published before, if it and all its pieces are still what they were; else it is lost."""
         if ref is None:
             return None
         try:
             index = load_index(self.writer, ref)
+            check_index(index, self.built.manifest)
+            claims = list(claims_of(index, self.built))
         except (ContentError, PublishError) as error:
-            _log.warning("an index is made again: %s", error)
-            return None
-        return index if all(self.writer.exists(pack_name(pack)) for pack in index.packs) else None
+            trouble = str(error)
+        else:
+            bad = self._unsound(claims)  # outside: that it was cancelled is no damage
+            if not bad:
+                return index
+            trouble = next(iter(bad.values()))
+        _log.warning("an index is made again, or named no more: %s", trouble)
+        self.lost.append(ref)
+        return None
 
     def full(self, older: Sequence[PublishedArtifact]) -> tuple[PackIndex, IndexRef]:
-        """Write what no older release has, and the full index."""
-        known = known_places(older, self.built, lambda pack: self.writer.exists(pack_name(pack)))
+        """Write what no older release has, or what is damaged there, and the full index."""
+        known, sizes = known_places(older, self.built), plain_sizes(self.built)
+        for name, trouble in self._unsound([Claim(name, place, sizes[name]) for name, place in known.items()]).items():
+            _log.warning("a damaged piece is written anew; publish the release that it is of again to repair it: %s", trouble)
+            del known[name]
         fresh = [self.built.manifest.chunk(i).size for i in new_chunks(self.built.manifest, known)]
         self.new_chunks = len(fresh)
         with PackFile() as pack:
             index = encode_full(self.read, self.built, known, pack, self._encoding(Meter(self.options, "encode", sum(fresh))))
             return index, self._put(index, pack)
+
+    def _unsound(self, claims: list[Claim]) -> Mapping[Digest, str]:
+        meter = Meter(self.options, "check", sum(claim.place.length for claim in claims))
+        return unsound(self.writer, claims, self.pool, self._ahead, meter)
 
     def delta(self, full: PackIndex, base: PublishedArtifact) -> IndexRef:
         """Write the delta units against one base, and their index."""
@@ -100,10 +119,13 @@ class ObjectWriter:
         with PackFile() as pack:
             return self._put(encode_delta(self.read, manifest, full, base, pack, self._encoding(meter)), pack)
 
+    @property
+    def _ahead(self) -> int:
+        return _AHEAD_PER_THREAD * (self.options.threads or os.cpu_count() or 1)
+
     def _encoding(self, meter: Meter) -> Encoding:
         options = self.options
-        ahead = _AHEAD_PER_THREAD * (options.threads or os.cpu_count() or 1)
-        return Encoding(self.pool, ahead, options.level, options.unit_bytes, ZstdRanges(level=options.level), meter)
+        return Encoding(self.pool, self._ahead, options.level, options.unit_bytes, ZstdRanges(level=options.level), meter)
 
     def _put(self, index: PackIndex, pack: PackFile) -> IndexRef:
         if pack.size:

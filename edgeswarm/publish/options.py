@@ -13,7 +13,7 @@ from ..trust.names import check_name
 from .encode import UNIT_BYTES
 
 Progress = Callable[[str, int, int], None]
-"""`progress(stage, done, total)`: plain bytes of a stage: `read`, `encode`, or `delta from <version>`."""
+"""`progress(stage, done, total)`: bytes of a stage: `read`, `encode`, `delta from <version>`, all plain, or `check`, encoded."""
 
 
 def _silent(_stage: str, _done: int, _total: int) -> None:
@@ -35,6 +35,7 @@ class PublishOptions:
         unit_bytes: Encoded bytes that a delta unit should not exceed: what a broken link can lose.
         kind: What the path is, where it could be something else.
         back: Allow a channel to go back to a release that the present one replaced.
+        max_update_bytes: What an update may cost a site at what the channel points to now, less signed metadata; None: anything.
         threads: Of the encoder; 0: one per core. The bytes are the same for any number.
         progress: Called as bytes are done.
         cancelled: Asked often; True stops with nothing changed.
@@ -49,6 +50,7 @@ class PublishOptions:
     unit_bytes: int = UNIT_BYTES
     kind: ArtifactKind | None = None
     back: bool = False
+    max_update_bytes: int | None = None
     threads: int = 0
     progress: Progress = field(default=_silent, repr=False)
     cancelled: Callable[[], bool] = field(default=_never, repr=False)
@@ -56,6 +58,8 @@ class PublishOptions:
     def __post_init__(self) -> None:
         check_name(self.compatible, "variant", ConfigError)
         rows = (("delta_from", 0, MAX_INDEXES - 1), ("level", 1, 22), ("unit_bytes", 1024, 1 << 20), ("threads", 0, 256))
+        if self.max_update_bytes is not None and self.max_update_bytes < 0:
+            raise ConfigError(f"max-update-bytes: wanted 0 or more, got {self.max_update_bytes}")
         for name, lowest, highest in rows:
             if not lowest <= getattr(self, name) <= highest:
                 raise ConfigError(f"{name.replace('_', '-')}: wanted {lowest} to {highest}, got {getattr(self, name)}")

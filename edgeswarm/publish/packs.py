@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from typing import NamedTuple, TypeVar
+from contextlib import contextmanager
+from typing import IO, NamedTuple, TypeVar
 
 from blake3 import blake3
 
 from ..content.digest import Digest
 from ..content.index import PackIndex, Piece
+from ..errors import PublishError, PublishSpaceError
+from ..origin import FULL_ERRNOS
 
 _BLOCK_BYTES = 1024 * 1024
 
@@ -27,14 +31,34 @@ class Place(NamedTuple):
     length: int
 
 
+def _temporary() -> IO[bytes]:
+    return tempfile.TemporaryFile(prefix="edgeswarm-pack-")
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"temporary file for a pack (where TMPDIR says): {error.strerror or error}; no release changed"
+        if error.errno in FULL_ERRNOS:
+            raise PublishSpaceError(f"{message}: make room, or set TMPDIR to a folder with room for all that is new") from error
+        raise PublishError(f"{message}: set TMPDIR to a folder that can be written") from error
+
+
 class PackFile:
     """A pack that is being written; it gets its name, the digest of all its bytes, at the end.
 
-    Until then it is a temporary file, where TMPDIR says: as large as what is new in a release, encoded.
+    Until then it is a temporary file, where TMPDIR says: as large as what is new in a release, encoded. All of its methods raise
+    `PublishSpaceError` if that is full, and `PublishError` if it cannot be used.
+
+    Args:
+        make: Opens the file.
     """
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="edgeswarm-pack-")  # noqa: SIM115  # closed by `close`
+    def __init__(self, make: Callable[[], IO[bytes]] = _temporary) -> None:
+        with _mapped():
+            self._file = make()
         self._hash = blake3()
         self.size = 0
 
@@ -42,12 +66,14 @@ class PackFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # what was not written yet is not wanted any more
+            self._file.close()
 
     def append(self, piece: bytes) -> int:
         """Write one piece; return its offset."""
         offset = self.size
-        self._file.write(piece)
+        with _mapped():
+            self._file.write(piece)
         self._hash.update(piece)
         self.size += len(piece)
         return offset
@@ -59,9 +85,14 @@ class PackFile:
 
     def blocks(self) -> Iterator[bytes]:
         """Yield all bytes, 1 MiB at a time."""
-        self._file.seek(0)
-        while block := self._file.read(_BLOCK_BYTES):
+        with _mapped():
+            self._file.seek(0)
+        while block := self._block():
             yield block
+
+    def _block(self) -> bytes:
+        with _mapped():
+            return self._file.read(_BLOCK_BYTES)
 
 
 class IndexBuilder:

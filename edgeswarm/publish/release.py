@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
@@ -23,8 +23,11 @@ from ..errors import BaseMissingError, ConfigError, ContentError, PublishError, 
 from ..trust.catalogue import MAX_INDEXES, Catalogue, Channel, IndexRef, Release
 from ..trust.names import check_name, check_product, encoded_role, split_file_name
 from ..trust.repository import Repository
+from .apart import check_apart, check_holds_no_fleet
 from .fleet import Fleet
+from .limit import check_cost
 from .lineage import current_channels, likely_bases, versions_before
+from .moves import check_forward, check_unmoved, current_entry
 from .objects import ObjectWriter, encoder_pool, put_named
 from .options import Meter, PublishOptions
 from .reassemble import PublishedArtifact, open_published
@@ -65,15 +68,17 @@ def publish(
         options: What else can be set.
 
     Raises:
-        ConfigError: The path or an option makes no sense, or a name breaks the rules.
-        PublishError: The version is taken by other content, the source changed meanwhile, the channel would go back, it was
-            cancelled, or the origin cannot be written.
+        ConfigError: The path or an option makes no sense, it would publish a fleet's keys, or a name breaks the rules.
+        PublishError: The version is taken by other content, the source changed meanwhile, the channel would go back or was moved
+            meanwhile, the update is larger than allowed, it was cancelled, or the origin cannot be written.
         TrustError: What is at the origin does not verify, or keys are missing.
     """
     started, options = time.monotonic(), options or PublishOptions()
     version, channel = check_name(version, "version", ConfigError), check_name(channel, "channel", ConfigError)
     aim = _Aim(fleet, check_product(product, ConfigError), version, channel, options.compatible, now)
+    check_apart(path, fleet)
     source, writer = open_source(path, options.kind), fleet.writer()
+    check_holds_no_fleet(source)
     repository = fleet.repository(writer, now=now)
     catalogue = repository.catalogue
     _check_keys(aim, repository)
@@ -82,10 +87,12 @@ def publish(
     with encoder_pool(options) as pool:
         objects = ObjectWriter(writer, source.reader(built.manifest), built, options, pool)
         release = _put_objects(aim, catalogue, objects)
+    if options.max_update_bytes is not None:
+        check_cost(catalogue, channel, release, options.max_update_bytes)
     source.check_unchanged()
     source.check_content(built.manifest)
     put_named(writer, manifest_name(release.manifest), lambda: built.manifest.root_bytes)
-    signed = _sign(aim, writer, release, built.manifest.root_bytes, back=options.back)
+    signed = _sign(aim, objects, release, current_entry(catalogue, product, channel))
     return _report(aim, objects, signed, time.monotonic() - started)
 
 
@@ -118,19 +125,8 @@ def _check_wish(aim: _Aim, catalogue: Catalogue, built: BuiltManifest, *, back: 
     old = _published(aim, catalogue)
     if old is not None and old.manifest != built.manifest.digest:
         raise PublishError(f"{old.path} was published with other content: give the new content a new version")
-    _check_forward(aim, catalogue, back=back)
-
-
-def _check_forward(aim: _Aim, catalogue: Catalogue, *, back: bool) -> None:
-    """Refuse to take a channel back to a version that the present one replaced, for whatever variant."""
-    if back or aim.channel not in catalogue.channels(aim.product):
-        return
-    current = catalogue.channel(aim.product, aim.channel).version
-    if aim.version != current and aim.version in versions_before(catalogue, aim.product, [current]):
-        raise PublishError(
-            f"channel {aim.channel!r} of {aim.product!r} has moved on from {aim.version} to {current}: "
-            "to take the whole fleet back, say so with --back"
-        )
+    if not back:
+        check_forward(catalogue, aim.product, aim.channel, aim.version)
 
 
 def _published(aim: _Aim, catalogue: Catalogue) -> Release | None:
@@ -143,26 +139,42 @@ def _published(aim: _Aim, catalogue: Catalogue) -> Release | None:
 
 
 def _put_objects(aim: _Aim, catalogue: Catalogue, objects: ObjectWriter) -> Release:
-    """Write packs and indexes; those of the same content that were published before, under any version, stay as they are."""
+    """Write packs and indexes; those of the same content that were published before, under any version, stay if they are sound."""
     manifest = objects.built.manifest
     same = [release for release in catalogue.releases(aim.product) if release.manifest == manifest.digest]
-    indexes = {ref.base: ref for release in same for ref in release.indexes}
+    before = {ref.base: ref for release in same for ref in release.indexes}
     likely = likely_bases(catalogue, aim.product, aim.version, aim.channel, aim.compatible)
     opened = _opened(objects.writer, (release for release in likely if release.manifest != manifest.digest))
     bases = list(islice(opened, objects.options.delta_from))
-    full = objects.reuse(indexes.get(None))
-    if full is None:
-        full, indexes[None] = objects.full([*bases, *_siblings(aim, catalogue, objects.writer)])
-    made = {base.manifest.digest: _delta(objects, full, base) for base in bases if base.manifest.digest not in indexes}
-    refs = [indexes.pop(None), *(ref for ref in made.values() if ref is not None), *indexes.values()]
+    full, whole = objects.reuse(before.get(None)), before.get(None)
+    if full is None or whole is None:
+        full, whole = objects.full([*bases, *_siblings(aim, catalogue, objects)])
+    kept = {base: ref for base, ref in before.items() if base is not None and objects.reuse(ref)}
+    again = _bases_of(catalogue, aim.product, objects, {base.manifest.digest for base in bases})
+    missing = [base for base in [*bases, *again] if base.manifest.digest not in kept]
+    made = {base.manifest.digest: ref for base in missing if (ref := _delta(objects, full, base))}
+    deltas = kept | made
+    new = [base for base in made if base not in before]
+    refs = [whole, *(deltas[base] for base in [*new, *before] if base in deltas)]  # newest base first, as they were
     size, root_bytes = manifest.root.size, len(manifest.root_bytes)
     return Release(aim.product, aim.version, aim.compatible, manifest.digest, size, root_bytes, tuple(refs[:MAX_INDEXES]))
 
 
-def _siblings(aim: _Aim, catalogue: Catalogue, writer: OriginWriter) -> list[PublishedArtifact]:
-    """Open the other variants of the version: most of their chunks are the same."""
+def _bases_of(catalogue: Catalogue, product: str, objects: ObjectWriter, opened: Collection[Digest]) -> list[PublishedArtifact]:
+    """Open the bases of deltas that were lost, less those that are open already, each once."""
+    wanted = {ref.base for ref in objects.lost if ref.base is not None and ref.base not in opened}
+    rows = {release.manifest: release for release in catalogue.releases(product) if release.index_for(None) is not None}
+    return list(_opened(objects.writer, (release for manifest, release in rows.items() if manifest in wanted)))
+
+
+def _siblings(aim: _Aim, catalogue: Catalogue, objects: ObjectWriter) -> list[PublishedArtifact]:
+    """Open the other variants of the version: most of their chunks are the same.
+
+    Not what is published, if it was before: of its damaged pack nothing is taken, so that it is written as it was, in its place.
+    """
     siblings = [release for release in catalogue.releases(aim.product) if release.version == aim.version]
-    return list(_opened(writer, (release for release in siblings if release.index_for(None) is not None)))
+    others = (one for one in siblings if one.index_for(None) is not None and one.manifest != objects.built.manifest.digest)
+    return list(_opened(objects.writer, others))
 
 
 def _opened(writer: OriginWriter, releases: Iterator[Release]) -> Iterator[PublishedArtifact]:
@@ -196,16 +208,17 @@ class _Signed:
     versions: dict[Digest, str]
 
 
-def _sign(aim: _Aim, writer: OriginWriter, release: Release, root: bytes, *, back: bool) -> _Signed:
-    """Add the release to what is at the origin now, and write the new metadata, if there is any."""
+def _sign(aim: _Aim, objects: ObjectWriter, release: Release, before: Channel | None) -> _Signed:
+    """Add the release to what is at the origin now, and write the new metadata, if there is any; `before` is what was judged."""
     seen: dict[str, int] = {}
+    writer = objects.writer
     with writer.lock():
         repository = aim.fleet.repository(writer, now=aim.now, seen=seen)
         if aim.product not in repository.products():
             repository.delegate(aim.product, aim.fleet.product_keyring(aim.product))
-        _check_forward(aim, repository.catalogue, back=back)  # again: another publisher may have moved it meanwhile
-        release = _with_others(release, _published(aim, repository.catalogue))
-        repository.add_release(release, root)
+        check_unmoved(before, current_entry(repository.catalogue, aim.product, aim.channel), aim.version)
+        release = _with_others(release, _published(aim, repository.catalogue), objects.lost)
+        repository.add_release(release, objects.built.manifest.root_bytes)
         entry = _move_channel(aim, repository)
         _forget_indexes(aim, repository)
         changed = bool(repository.unsigned())
@@ -231,18 +244,18 @@ def _update_bytes(seen: dict[str, int], product: str) -> int:
     return sum(seen[name] for name, found in roles.items() if not found or found[1] in {"snapshot", encoded_role(product)})
 
 
-def _with_others(release: Release, other: Release | None) -> Release:
-    """Keep the indexes that another publisher signed for the same release meanwhile."""
+def _with_others(release: Release, other: Release | None, lost: Collection[IndexRef]) -> Release:
+    """Keep the indexes that another publisher signed for the same release meanwhile, but none that is lost."""
     if other is None or other.manifest != release.manifest:
         return release
     ours = {ref.base for ref in release.indexes}
-    return replace(release, indexes=(*release.indexes, *(ref for ref in other.indexes if ref.base not in ours))[:MAX_INDEXES])
+    others = (ref for ref in other.indexes if ref.base not in ours and ref not in lost)
+    return replace(release, indexes=(*release.indexes, *others)[:MAX_INDEXES])
 
 
 def _move_channel(aim: _Aim, repository: Repository) -> Channel:
-    known = aim.channel in repository.catalogue.channels(aim.product)
-    policy = repository.catalogue.channel(aim.product, aim.channel).policy if known else None
-    return repository.set_channel(aim.product, aim.channel, aim.version, policy=policy)
+    entry = current_entry(repository.catalogue, aim.product, aim.channel)
+    return repository.set_channel(aim.product, aim.channel, aim.version, policy=entry.policy if entry else None)
 
 
 def _is_half_over(aim: _Aim, repository: Repository) -> bool:

@@ -15,6 +15,7 @@ Custom object of a channel:
     `v`: version that it points to.
     `n`: sequence number, from 1.
     `p`: rollout policy, a flat object of strings and whole numbers. Absent if empty.
+    `_h`: versions that it pointed to before, newest first: for publishers, who take no channel back unasked. Absent if empty.
 
 Both: an unknown key is refused, unless it starts with `_`: then it is an annotation for people, and ignored.
 """
@@ -29,7 +30,7 @@ from typing import Protocol
 
 from ..content.digest import DIGEST_BYTES, Digest
 from ..errors import ConfigError, NotPublishedError, TrustError
-from .names import channel_path, check_name, check_product, release_path
+from .names import channel_path, check_name, check_product, is_name, release_path
 from .steps import Target
 
 ANY_VARIANT = "any"
@@ -43,6 +44,8 @@ MAX_POLICY_ENTRIES = 16
 """Entries of a rollout policy. Source: a guess."""
 MAX_POLICY_CHARACTERS = 256
 """Characters of a text in a rollout policy. Source: a guess."""
+MAX_HISTORY = 32
+"""Versions that a channel remembers. Source: a guess; each takes about 10 bytes in the metadata of every device."""
 MAX_NUMBER = 2**53 - 1
 """Largest whole number that every JSON parser reads exactly. Source: RFC 8259, section 6."""
 
@@ -147,6 +150,7 @@ class Channel:
         version: The version that it points to.
         sequence: From 1; grows with every move, also with one back to an older version.
         policy: Rollout policy, flat.
+        history: Versions that it pointed to before, newest first, each once; at most `MAX_HISTORY`.
 
     Raises:
         TrustError: A field is out of range.
@@ -157,6 +161,7 @@ class Channel:
     version: str
     sequence: int
     policy: Mapping[str, PolicyValue] = field(default_factory=dict, hash=False)
+    history: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_product(self.product)
@@ -164,11 +169,20 @@ class Channel:
         check_name(self.version, "version")
         _check_number(self.sequence, "the sequence of a channel", 1)
         _check_policy(self.policy)
+        for version in self.history:
+            check_name(version, "version in the history of a channel")
+        if len(self.history) > MAX_HISTORY:
+            raise TrustError(f"a channel remembers at most {MAX_HISTORY} versions, got {len(self.history)}")
 
     @property
     def path(self) -> str:
         """The target path."""
         return channel_path(self.product, self.name)
+
+    @property
+    def remembers_all(self) -> bool:
+        """`history` holds every version that it ever pointed to: it is not full, and was kept from the start."""
+        return len(self.history) < MAX_HISTORY and (bool(self.history) or self.sequence == 1)
 
 
 def _check_policy(policy: object) -> dict[str, PolicyValue]:
@@ -233,6 +247,8 @@ def encode_channel(channel: Channel) -> dict[str, object]:
     custom: dict[str, object] = {"v": channel.version, "n": channel.sequence}
     if channel.policy:
         custom["p"] = dict(channel.policy)
+    if channel.history:
+        custom["_h"] = list(channel.history)
     return custom
 
 
@@ -294,7 +310,14 @@ def decode_channel(product: str, name: str, custom: object) -> Channel:
     fields = _fields(custom, {"v", "n"}, "p", channel_path(product, name))
     version = check_name(fields["v"], "version")
     sequence = _check_number(fields["n"], "the sequence of a channel", 1)
-    return Channel(product, name, version, sequence, _check_policy(fields.get("p", {})))
+    return Channel(product, name, version, sequence, _check_policy(fields.get("p", {})), _history(custom))
+
+
+def _history(custom: object) -> tuple[str, ...]:
+    """Return the versions of an annotation; devices do without, so that a malformed one must not stop them: it counts as absent."""
+    rows = custom.get("_h") if isinstance(custom, dict) else None
+    names = isinstance(rows, list) and all(map(is_name, rows))
+    return tuple(rows[:MAX_HISTORY]) if rows and names else ()
 
 
 # ---------------------------------------------------------------------- the catalogue
@@ -371,12 +394,4 @@ class Catalogue:
         """Return the last `depth` parts of the paths below `<product>/<kind>/`; a path that breaks the name rule is left out."""
         prefix = f"{check_product(product, ConfigError)}/{kind}/"
         parts = [path[len(prefix) :].split("/") for path in self._source.target_paths() if path.startswith(prefix)]
-        return [part for part in parts if len(part) == depth and all(_is_name(text) for text in part)]
-
-
-def _is_name(text: str) -> bool:
-    try:
-        check_name(text, "part of a path")
-    except TrustError:
-        return False
-    return True
+        return [part for part in parts if len(part) == depth and all(is_name(text) for text in part)]

@@ -33,6 +33,11 @@ def check_name(text: object, what: str, blame: type[EdgeswarmError] = TrustError
     raise blame(f"{what} {str(text)[:80]!r} is not a name: wanted {NAME_RULE}")
 
 
+def is_name(value: object) -> bool:
+    """Tell if a value obeys the rule for names."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
 def check_product(text: object, blame: type[EdgeswarmError] = TrustError) -> str:
     """Return `text` if it may name a product: a name, and not one of TUF's own roles.
 

@@ -22,6 +22,7 @@ from ..content.digest import check_digest
 from ..errors import PublishError, TrustError
 from .catalogue import (
     EMPTY_SHA256,
+    MAX_HISTORY,
     Catalogue,
     Channel,
     PolicyValue,
@@ -229,7 +230,8 @@ class Repository:
             raise PublishError(f"product {product!r} has no release {version!r} to point channel {name!r} at")
         exists = name in self.catalogue.channels(product)
         old = self.catalogue.channel(product, name) if exists else None
-        new = Channel(product, name, version, old.sequence + 1 if old else 1, dict(policy or {}))
+        history = self._history(old, version) if old else ()
+        new = Channel(product, name, version, old.sequence + 1 if old else 1, dict(policy or {}), history)
         if old is not None and (old.version, old.policy) == (new.version, new.policy):
             return old
         self._put(product, new.path, 0, EMPTY_SHA256, encode_channel(new))
@@ -278,6 +280,18 @@ class Repository:
 
     def _channels(self, product: str) -> list[Channel]:
         return [self.catalogue.channel(product, name) for name in self.catalogue.channels(product)]
+
+    def _history(self, old: Channel, version: str) -> tuple[str, ...]:
+        """Return what a channel remembers once it points to `version`.
+
+        One that kept no history so far is taken to have pointed to all that no channel points to now: some channel did.
+        """
+        before = old.history
+        if not before and not old.remembers_all:
+            pointed = {channel.version for channel in self._channels(old.product)}
+            known = dict.fromkeys(release.version for release in self.catalogue.releases(old.product))
+            before = tuple(name for name in known if name not in pointed)
+        return tuple(name for name in dict.fromkeys((old.version, *before)) if name != version)[:MAX_HISTORY]
 
     def _put(self, product: str, path: str, length: int, sha256_hex: str, custom: Mapping[str, object]) -> None:
         target = TargetFile(length, {"sha256": sha256_hex}, path, {"custom": dict(custom)})

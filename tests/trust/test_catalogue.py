@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from edgeswarm.errors import ConfigError, NotPublishedError, TrustError
 from edgeswarm.trust.catalogue import (
+    MAX_HISTORY,
     MAX_INDEXES,
     MAX_NUMBER,
     Catalogue,
@@ -33,7 +34,7 @@ indexes = st.builds(IndexRef, st.none() | digests, digests, st.integers(1, MAX_N
 index_lists = st.lists(indexes, max_size=5, unique_by=lambda index: index.base).map(tuple)
 releases = st.builds(Release, products, names, names, digests, numbers, st.integers(1, 4096), index_lists)
 policies = st.dictionaries(names, numbers | st.text(max_size=40), max_size=4)
-channels = st.builds(Channel, products, names, names, st.integers(1, MAX_NUMBER), policies)
+channels = st.builds(Channel, products, names, names, st.integers(1, MAX_NUMBER), policies, st.lists(names, max_size=4).map(tuple))
 junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=50),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("msivnp_x"), inner, max_size=4),
@@ -80,6 +81,7 @@ def test_golden_custom_objects() -> None:
     assert encode_release(release) == {"m": text, "s": 7, "i": [["", text, 5, 6], [text, text, 8, 9]]}
     assert encode_release(Release("p", "1", "any", D, 7, 9)) == {"m": text, "s": 7}
     assert encode_channel(Channel("p", "c", "1", 3, {"wave": 5})) == {"v": "1", "n": 3, "p": {"wave": 5}}
+    assert encode_channel(Channel("p", "c", "3", 3, {}, ("2", "1"))) == {"v": "3", "n": 3, "_h": ["2", "1"]}
     assert encode_channel(Channel("p", "c", "1", 3)) == {"v": "1", "n": 3}
 
 
@@ -146,6 +148,18 @@ def test_annotations_are_ignored_and_missing_fields_refused() -> None:
             decode_release("p", "1", "any", 10, custom)
     with pytest.raises(TrustError, match="too long"):
         decode_release("p", "1", "any", 4097, GOOD)
+
+
+@pytest.mark.parametrize("note", [None, [], "1", {"1": 2}, ["1", 2], ["../1"], [["1"]]])
+def test_a_history_that_is_none_is_an_annotation_like_any_other(note: object) -> None:
+    assert decode_channel("p", "c", {"v": "1", "n": 2, "_h": note}) == Channel("p", "c", "1", 2)
+
+
+def test_a_history_is_bounded() -> None:
+    rows = [str(number) for number in range(MAX_HISTORY + 1)]
+    assert decode_channel("p", "c", {"v": "x", "n": 2, "_h": rows}).history == tuple(rows[:-1])
+    with pytest.raises(TrustError, match="remembers at most"):
+        Channel("p", "c", "x", 2, {}, tuple(rows))
 
 
 def test_a_device_gets_its_own_variant_or_the_common_one() -> None:

@@ -61,5 +61,5 @@ def test_it_follows_rotations_new_releases_and_odd_names(fresh: World, tmp_path:
     again = updater(fresh, tmp_path)
     channel = again.get_targetinfo("ruff/channels/stable")
     assert channel is not None
-    assert channel.custom == {"v": "2.0", "n": 2}
+    assert channel.custom == {"v": "2.0", "n": 2, "_h": ["1.0"]}
     assert again.get_targetinfo("a+b~c/channels/none") is None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeswarm.errors import ContentError, PublishError, TrustError
-from edgeswarm.trust.catalogue import Release
+from edgeswarm.trust.catalogue import MAX_HISTORY, Release
 from edgeswarm.trust.ceremony import Expiries, check_root, draft_root, sign_draft
 from edgeswarm.trust.repository import Repository
 
@@ -128,6 +128,24 @@ def test_the_sequence_grows_with_every_move(world: World) -> None:
         assert world.repository.set_channel("ruff", "stable", version).sequence == sequence
     assert world.repository.set_channel("ruff", "stable", "2.0", policy={"wave": 5}).sequence == 5
     assert world.repository.set_channel("ruff", "beta", "2.0").sequence == 1
+
+
+def test_a_channel_remembers_where_it_has_been(world: World) -> None:
+    for number in range(2, 40):
+        world.release(f"{number}.0")
+    channel = world.repository.catalogue.channel("ruff", "stable")
+    assert channel.history == tuple(f"{number}.0" for number in range(38, 38 - MAX_HISTORY, -1))
+    back = world.repository.set_channel("ruff", "stable", "37.0")
+    assert back.history[:3] == ("39.0", "38.0", "36.0")
+    assert world.repository.set_channel("ruff", "beta", "2.0").history == ()
+
+
+def test_a_channel_without_a_history_is_taken_to_have_been_at_all_that_no_channel_points_to(world: World) -> None:
+    for version in ("2.0", "3.0", "4.0", "5.0"):
+        world.repository.add_release(*release(version))
+    world.repository.set_channel("ruff", "beta", "2.0")
+    world.repository.set_channel("ruff", "stable", "1.0", policy={"wave": 1})  # its second move, and nothing remembered
+    assert world.repository.set_channel("ruff", "stable", "5.0").history == ("1.0", "3.0", "4.0")
 
 
 def test_a_channel_points_to_what_exists(world: World) -> None:
