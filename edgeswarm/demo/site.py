@@ -21,6 +21,7 @@ from ..errors import ConfigError, EdgeswarmError, FetchError, NodeError
 from ..node.control import ask
 from ..origin.server import serve_origin
 from ..publish import Fleet, NodeOptions, PublishOptions, PublishReport, add_site, enrol, init_fleet, publish
+from .child import command_of
 from .inputs import Inputs
 from .uplink import Uplink, open_uplink
 
@@ -185,11 +186,11 @@ class Site:
         )  # fmt: skip
 
     def start(self, member: Member) -> None:
-        """Start a member's process."""
+        """Start a member's process; it ends with this one."""
         module = ["edgeswarm.demo.badpeer"] if member.role == "bad peer" else ["edgeswarm", "agent", "--config"]
         command = [sys.executable, "-m", *module, str(member.folder / "edgeswarm.toml")]
         with (member.folder / "log").open("ab") as log:
-            member.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            member.process = subprocess.Popen(command_of(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     async def wait_ready(self, member: Member) -> dict[str, Any]:
         """Wait until a member answers and return its status.
