@@ -22,6 +22,7 @@ from ..demo.site import SiteSpec
 from ..demo.summary import LiveView, print_summary
 from ..errors import ConfigError
 from .interrupt import until_stopped
+from .show import PlainConsole
 
 _FAILED_EXIT = 1
 _Flag = Annotated[bool, Parameter(negative="")]
@@ -70,7 +71,7 @@ def demo(
     report.write_text(render_report(result), encoding="utf-8")
     if json_file is not None:
         json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print_summary(Console(), result, report, json_file)
+    print_summary(PlainConsole(), result, report, json_file)
     return 0 if result["passed"] else _FAILED_EXIT
 
 
