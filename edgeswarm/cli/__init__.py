@@ -35,12 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _code_of(run: Callable[[], int]) -> int:
-    try:
-        code = run()
-        sys.stdout.flush()
-    except EdgeswarmError as error:
-        from .show import show_error
+    from .show import OutputError, show_error
 
+    try:
+        code = _run_and_flush(run)
+    except OutputError as error:
+        _forget_output()
+        show_error(str(error))
+        return error.exit_code
+    except EdgeswarmError as error:
         show_error(str(error))
         return error.exit_code
     except KeyboardInterrupt:
@@ -48,7 +51,21 @@ def _code_of(run: Callable[[], int]) -> int:
     except StoppedError as stopped:
         return SIGNAL_EXIT + stopped.number
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter must not complain about it again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()  # whoever read it has gone
         return 0
     return code
+
+
+def _run_and_flush(run: Callable[[], int]) -> int:
+    """Run, and write what is left of the output."""
+    from .show import written
+
+    code = run()
+    with written():
+        sys.stdout.flush()
+    return code
+
+
+def _forget_output() -> None:
+    """Drop what was not written: the interpreter would try once more at exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,14 +13,16 @@ import trio
 from cyclopts import Parameter
 from rich.console import Console
 
+from ..demo.compare import same_content
 from ..demo.inputs import LEAST_BYTES, Inputs, default_inputs, own_inputs, size_of
 from ..demo.report import render_report
-from ..demo.scenario import Scenario, run_scenario, same_content
+from ..demo.scenario import Scenario, run_scenario
 from ..demo.shaping import parse_rate
 from ..demo.site import SiteSpec
 from ..demo.summary import LiveView, print_summary
 from ..errors import ConfigError
 from .interrupt import until_stopped
+from .show import PlainConsole
 
 _FAILED_EXIT = 1
 _Flag = Annotated[bool, Parameter(negative="")]
@@ -69,7 +71,7 @@ def demo(
     report.write_text(render_report(result), encoding="utf-8")
     if json_file is not None:
         json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print_summary(Console(), result, report, json_file)
+    print_summary(PlainConsole(), result, report, json_file)
     return 0 if result["passed"] else _FAILED_EXIT
 
 

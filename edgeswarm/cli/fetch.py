@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import trio
 from cyclopts import Parameter
@@ -15,13 +17,17 @@ from ..node import Node, NodeConfig, Progress, open_node
 from ..node.tasks import plain_nursery
 from ..trust.catalogue import Release
 from ..trust.names import check_name, check_product
+from .confirmed import PEER_SECONDS, Doubt, doubt_of, is_confirmed
 from .interrupt import until_stopped
 from .node_options import CONFIG_FILE, Changes, ConfigFile, FetchLogging, read_config
 from .options import Json
-from .show import ProgressTeller, human_bytes, progress_teller, show
+from .show import ProgressTeller, human_bytes, progress_teller, show, show_error
 from .trouble import trouble
 
 _CHANGES, _LOGGING = Changes(), FetchLogging()
+_T = TypeVar("_T")
+_Opened = TypeVar("_Opened")
+_Brought = tuple[dict[str, Any], Doubt | None]
 _LOOK_SECONDS = 0.5  # a guess: soon enough for a person who waits
 
 
@@ -37,10 +43,13 @@ def fetch(
     changes: Changes = _CHANGES,
     log: FetchLogging = _LOGGING,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Fetch a release into this node's store, from its peers or its uplink; what is here already is not fetched again.
 
     The node must not be running as an agent: that one fetches by itself.
+
+    Exit code 3: it is here, but nobody could confirm within this run that the channel points to nothing newer. Exit code 77: so,
+    and what the origin says does not verify.
 
     Args:
         product: Name of the product.
@@ -66,27 +75,52 @@ def fetch(
         raise ConfigError(f"--out {out}: there is no folder to write it to")
     loaded = read_config(config, changes)
     with progress_teller(as_json=as_json) as tell:
-        values = trio.run(_fetch, loaded, product, channel, version, target, within, tell)
+        values, doubt = trio.run(_fetch, loaded, product, channel, version, target, within, tell)
+    code = _tell_doubt(doubt)
     rows = [(source, human_bytes(count)) for source, count in values["by_source"].items() if count]
     rows.append(("over the uplink", human_bytes(values["uplink_bytes"])))
     show(values, as_json=as_json, title=f"Fetched {product} {values['version']}, {human_bytes(values['size'])}", rows=rows)
+    return code
+
+
+def _tell_doubt(doubt: Doubt | None) -> int:
+    """Say on standard error that a release may not be the newest; return the exit code."""
+    if doubt is None:
+        return 0
+    show_error(f"this release is not confirmed to be the newest: {doubt.why}")
+    return doubt.exit_code
 
 
 async def _fetch(
     config: NodeConfig, product: str, channel: str, version: str, out: Path | None, within: float, tell: ProgressTeller
-) -> dict[str, Any]:
-    async def bring() -> dict[str, Any]:
-        with trio.move_on_after(within or math.inf):
-            async with open_node(config) as node, plain_nursery() as nursery:
-                nursery.start_soon(_say_troubles, node, troubles)
-                values = await _bring(node, product, channel, version, out, tell)
-                nursery.cancel_scope.cancel()
-                return values
+) -> _Brought:
+    async def work(node: Node) -> _Brought:
+        async with plain_nursery() as nursery:
+            nursery.start_soon(_say_troubles, node, troubles)
+            brought = await _bring(node, product, channel, version, out, tell)
+            nursery.cancel_scope.cancel()
+            return brought
+
+    async def bring() -> _Brought:
+        brought = await _in_time(within or math.inf, open_node(config), work)
+        if brought is not None:
+            return brought
         why = f": {troubles[-1]}" if troubles and troubles[-1] else ""
         raise FetchError(f"{product} was not here within {within:g} s{why}; what came is kept, and the next try goes on from there")
 
     troubles: list[str] = []
     return await until_stopped(bring)
+
+
+async def _in_time(
+    seconds: float, opened: AbstractAsyncContextManager[_Opened], work: Callable[[_Opened], Awaitable[_T]]
+) -> _T | None:
+    """Return what comes of work with what is opened; None if time was up first. Closing may take longer than that."""
+    result: _T | None = None
+    with trio.move_on_after(seconds):
+        async with opened as node:
+            result = await work(node)
+    return result
 
 
 async def _say_troubles(node: Node, troubles: list[str]) -> None:
@@ -99,16 +133,18 @@ async def _say_troubles(node: Node, troubles: list[str]) -> None:
         await trio.sleep(_LOOK_SECONDS)
 
 
-async def _find(node: Node, product: str, channel: str, version: str) -> Release:
+async def _find(node: Node, product: str, channel: str, version: str) -> tuple[Release, Doubt | None]:
     """Return the release; waits for verified metadata that names it, unless the origin was asked and has nothing newer.
+
+    With it comes why it may not be the newest of the channel; of a version there is only one.
 
     Raises:
         NotPublishedError: There is no such release or channel.
         TrustError: What the origin says does not verify, and what is known does not do.
     """
     await node.metadata.want_product(product)
-    await node.news.check_now()
-    answered = node.uplink is not None and node.uplink.usable
+    doubt = await doubt_of(node, PEER_SECONDS if channel else 0.0)
+    answered = doubt is not None and doubt.exit_code == TrustError.exit_code
     while True:
         changed = node.metadata.changed
         try:
@@ -117,13 +153,14 @@ async def _find(node: Node, product: str, channel: str, version: str) -> Release
             if node.metadata.version and (answered or node.news.checked_at is not None):
                 raise
         else:
-            return release
+            settled = not channel or (not answered and is_confirmed(node))
+            return release, None if settled else doubt
         with trio.move_on_after(_LOOK_SECONDS):
             await changed.wait()
 
 
-async def _bring(node: Node, product: str, channel: str, version: str, out: Path | None, tell: ProgressTeller) -> dict[str, Any]:
-    release = await _find(node, product, channel, version)
+async def _bring(node: Node, product: str, channel: str, version: str, out: Path | None, tell: ProgressTeller) -> _Brought:
+    release, doubt = await _find(node, product, channel, version)
     running = node.fetch(release)
     async for moment in running.moments():
         tell(f"{product} {release.version}", moment.done, moment.size)
@@ -132,4 +169,5 @@ async def _bring(node: Node, product: str, channel: str, version: str, out: Path
         from ..node.target import write_out
 
         await write_out(node, running.manifest, release.version, out)
-    return {"product": product, "version": release.version, "manifest": release.manifest.hex(), **progress.as_dict()}
+    values = {"product": product, "version": release.version, "manifest": release.manifest.hex(), **progress.as_dict()}
+    return values | {"confirmed": doubt is None, "doubt": doubt.why if doubt is not None else ""}, doubt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,9 +12,30 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from ..errors import EdgeswarmError, NoSpaceError
+
 _KIB = 1024
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 ProgressTeller = Callable[[str, int, int], None]
+
+
+class OutputError(EdgeswarmError):
+    """Standard output could not be written; what was done is done. The exit code is that of a full disk if it is full, else 1."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(f"standard output cannot be written: {cause.strerror or cause}; what was asked for is done")
+        self.exit_code = NoSpaceError.exit_code if cause.errno == errno.ENOSPC else 1  # type: ignore[misc]  # of this one
+
+
+@contextmanager
+def written() -> Iterator[None]:
+    """Raise `OutputError` for what keeps the block from writing; a reader that has gone is left to `main`."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(error) from error
 
 
 class PlainConsole(Console):
@@ -22,6 +44,14 @@ class PlainConsole(Console):
     def on_broken_pipe(self) -> None:
         """Raise what the system said; rich would end the process."""
         raise BrokenPipeError
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does; what keeps standard output from being written is `OutputError`."""
+        if self.stderr:
+            super().print(*objects, **options)
+            return
+        with written():
+            super().print(*objects, **options)
 
 
 def show_error(message: str) -> None:
@@ -42,9 +72,14 @@ def show(
         rows: (label, value) lines below it.
         hints: What to do next.
     """
-    if as_json:
-        print(json.dumps(values))
-        return
+    with written():
+        if as_json:
+            print(json.dumps(values))
+        else:
+            _show_lines(title, rows, hints)
+
+
+def _show_lines(title: str, rows: Sequence[tuple[str, str]], hints: Sequence[str]) -> None:
     console = PlainConsole(soft_wrap=True, highlight=False)
     console.print(f"[bold]{escape(title)}[/bold]")
     width = max((len(label) for label, _ in rows), default=0)

@@ -14,7 +14,7 @@ from .node_options import CONFIG_FILE, ConfigFile, read_config
 from .options import Json
 from .show import human_bytes, show
 
-FAILED_EXIT, STALE_EXIT, ROLLED_BACK_EXIT = 1, 3, 18
+FAILED_EXIT, STALE_EXIT, ROLLED_BACK_EXIT, UNTRUSTED_EXIT = 1, 3, 18, 77
 
 
 class AnsweredError(EdgeswarmError):
@@ -39,8 +39,9 @@ def ask_node(state: Path, verb: str, **arguments: Any) -> dict[str, Any]:
 def status(*, config: ConfigFile = CONFIG_FILE, state: Path | None = None, as_json: Json = False) -> int:
     """Show what a running node holds, fetches and follows.
 
-    Exit code 1: a release could not be installed, or not be rolled back. Exit code 18: one was rolled back. Exit code 3: the
-    metadata has expired, or the node is offline. The first that applies.
+    Exit code 1: a release could not be installed, or not be rolled back. Exit code 18: one was rolled back. Exit code 77: the
+    newest answer was refused, though the origin answers. Exit code 3: the metadata has expired, the newest answer could not be
+    had, or the node is offline. The first that applies.
 
     Args:
         config: Configuration file of the node.
@@ -64,8 +65,20 @@ def _exit_code(found: dict[str, Any]) -> int:
     if any(one["phase"] == "rolled_back" for one in rows):
         return ROLLED_BACK_EXIT
     uplink = found["uplink"]
+    if _is_refused(found):
+        return UNTRUSTED_EXIT
     offline = not found["peers"] and (uplink is None or not uplink["usable"])
-    return STALE_EXIT if found["metadata"]["stale"] or offline else 0
+    return STALE_EXIT if found["metadata"]["stale"] or found["metadata"]["error"] or offline else 0
+
+
+def _is_refused(found: dict[str, Any]) -> bool:
+    """Tell if newer metadata came and did not verify: the link is well, and what failed is not what the link last failed with.
+
+    Once what is here has expired, that is said instead: an origin that nobody signs for any more has an expired answer too.
+    """
+    uplink, metadata = found["uplink"], found["metadata"]
+    usable = uplink is not None and uplink["usable"]
+    return bool(usable and metadata["error"] and metadata["error"] != uplink["error"] and not metadata["stale"])
 
 
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -99,9 +112,9 @@ def _subscription_text(one: dict[str, Any]) -> str:
 def _metadata_text(metadata: dict[str, Any]) -> str:
     if not metadata["version"]:
         return f"none yet{': ' + metadata['error'] if metadata['error'] else ''}"
+    newest = f"; the newest answer was not taken: {metadata['error']}" if metadata["error"] else ""
     stale = "EXPIRED, " if metadata["stale"] else ""
-    error = f"; {metadata['error']}" if metadata["error"] else ""
-    return f"{stale}version {metadata['version']}, {metadata['expires_first']} expires {metadata['expires'][:16]}{error}"
+    return f"{stale}version {metadata['version']}, {metadata['expires_first']} expires {metadata['expires'][:16]}{newest}"
 
 
 def _fetch_text(one: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ python -m edgeswarm.demo.badpeer node.toml
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import trio
 
@@ -18,12 +18,22 @@ from ..store import MemoryStore
 
 
 class LyingStore(MemoryStore):
-    """A store that takes what is right and gives what is wrong: the first byte of every chunk is flipped."""
+    """A store that says it has every chunk, and gives wrong ones.
+
+    So its node offers a release whole as soon as it has been published, when nobody else has any of it: whoever is linked to it
+    asks it. It never asks for a chunk itself.
+    """
+
+    def have(self, digests: Sequence[Digest]) -> bytes:
+        """Say that all are here."""
+        return b"\x01" * len(digests)
 
     def get(self, digest: Digest) -> bytes:
-        """Return the chunk with its first byte flipped."""
-        data = super().get(digest)
-        return bytes([data[0] ^ 0xFF]) + data[1:]
+        """Return what is no chunk of that name."""
+        return bytes(reversed(digest))
+
+    def require(self, owner: Digest, digests: Iterable[Digest]) -> None:
+        """Need nothing."""
 
 
 def main(arguments: Sequence[str]) -> None:

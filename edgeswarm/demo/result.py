@@ -59,6 +59,35 @@ class DeviceResult:
     refused_chunks: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kill:
+    """What a device lost when it was killed; sizes in bytes of the new release.
+
+    Attributes:
+        name: The device.
+        size: All of it.
+        done_bytes: What its last status before the kill said that it had: verified and durable, also what it held from the start.
+        received_bytes: Those of them that it had received since the release was published.
+        again_bytes: What it had when it went on, before it fetched; None: it was not seen to go on.
+    """
+
+    name: str
+    size: int
+    done_bytes: int
+    received_bytes: int
+    again_bytes: int | None = None
+
+    @property
+    def is_midway(self) -> bool:
+        """Whether it had received something and lacked something."""
+        return self.received_bytes > 0 and self.done_bytes < self.size
+
+    @property
+    def lost_bytes(self) -> int:
+        """What it had and had not again."""
+        return max(0, self.done_bytes - (self.again_bytes or 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One thing that must be true for the run to have succeeded."""
@@ -79,7 +108,9 @@ class Result:
         uplink_bytes: All that passed the uplinks for the update, counted by the uplinks: both directions, headers too.
         uplink_repeated_bytes: Body bytes that passed more than once.
         uplink_requests: Requests that passed.
+        uplink_allowed_requests: Requests that one copy, looking for news and the breaks explain; see `checks`.
         uplink_header_bytes: Bytes that were no bodies.
+        uplink_largest_header_bytes: Of any one request with its answer.
         delta_bytes: Units, pages, index and manifest root of one copy from the old release.
         metadata_bytes: Signed metadata of one copy.
         full_bytes: One copy without any base.
@@ -91,6 +122,7 @@ class Result:
         refused_chunks: Wrong chunks that were refused, over all devices.
         samples: The course.
         incidents: What happened.
+        kill: What the killed device lost; None: none was killed.
         devices: How each device ended.
         nodes: Per process: `name`, `role`, `cpu_s`, `peak_rss_bytes`.
         checks: What had to be true.
@@ -102,7 +134,9 @@ class Result:
     uplink_bytes: int
     uplink_repeated_bytes: int
     uplink_requests: int
+    uplink_allowed_requests: int
     uplink_header_bytes: int
+    uplink_largest_header_bytes: int
     delta_bytes: int
     metadata_bytes: int
     full_bytes: int
@@ -114,6 +148,7 @@ class Result:
     refused_chunks: int
     samples: list[Sample] = field(repr=False)
     incidents: list[Incident]
+    kill: Kill | None
     devices: list[DeviceResult]
     nodes: list[dict[str, Any]]
     checks: list[Check]

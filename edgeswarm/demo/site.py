@@ -21,6 +21,7 @@ from ..errors import ConfigError, EdgeswarmError, FetchError, NodeError
 from ..node.control import ask
 from ..origin.server import serve_origin
 from ..publish import Fleet, NodeOptions, PublishOptions, PublishReport, add_site, enrol, init_fleet, publish
+from .child import command_of
 from .inputs import Inputs
 from .uplink import Uplink, open_uplink
 
@@ -29,6 +30,8 @@ _START_SECONDS, _START_SECONDS_EACH = 30.0, 4.0
 """How long members may take to answer: each takes about a second of one core, and they start at once. A guess for busy machines."""
 MOST_DEVICES = 200
 """Most devices of a run on one machine: each is a process of some 60 MB. A guess."""
+POLL_SECONDS = 1.0
+"""How often the site asks its origin for news: a run should not wait for that. A guess."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -153,7 +156,24 @@ class Site:
         """Return the sums of the uplinks' own counters."""
         names = ("bytes_down", "bytes_up", "bytes_total", "requests", "body_bytes", "repeated_body_bytes", "cuts")
         rows = [uplink.counters() for uplink in self.uplinks]
-        return {name: sum(row[name] for row in rows) for name in names}
+        sums = {name: sum(row[name] for row in rows) for name in names}
+        return sums | {"pack_bytes": sum(row["classes"]["packs"]["body_bytes"] for row in rows)}
+
+    @property
+    def largest_header_bytes(self) -> int:
+        """Most bytes of one request with its answer that were no bodies, of any uplink."""
+        return max(int(uplink.counters()["largest_header_bytes"]) for uplink in self.uplinks)
+
+    async def moved(self) -> None:
+        """Wait until bytes have passed one of the uplinks."""
+        async with trio.open_nursery() as nursery:
+
+            async def wait(uplink: Uplink) -> None:
+                await uplink.moved.park()
+                nursery.cancel_scope.cancel()
+
+            for uplink in self.uplinks:
+                nursery.start_soon(wait, uplink)
 
     async def publish(self, version: str, path: Path) -> PublishReport:
         """Publish a release into the site's origin."""
@@ -166,11 +186,11 @@ class Site:
         )  # fmt: skip
 
     def start(self, member: Member) -> None:
-        """Start a member's process."""
+        """Start a member's process; it ends with this one."""
         module = ["edgeswarm.demo.badpeer"] if member.role == "bad peer" else ["edgeswarm", "agent", "--config"]
         command = [sys.executable, "-m", *module, str(member.folder / "edgeswarm.toml")]
         with (member.folder / "log").open("ab") as log:
-            member.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            member.process = subprocess.Popen(command_of(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     async def wait_ready(self, member: Member) -> dict[str, Any]:
         """Wait until a member answers and return its status.
@@ -274,8 +294,15 @@ def write_config(site: Site, member: Member, gateway_address: str) -> None:
     peers = [gateway_address] if gateway_address else []
     lines = ["[node]", 'state = "state"', 'identity = "."', f'role = "{role}"']
     lines += ["[lan]", 'listen = "127.0.0.1:0"', 'multicast = ["127.0.0.1"]', f"peers = {json.dumps(peers)}"]
+    if member.role == "bad peer":  # it must reach every device, however many there are
+        lines.append(f"max_links = {MOST_DEVICES + 1}")
     if member.uplink is not None:
-        lines += ["[uplink]", f'origin = "http://{member.uplink.address}/"', "poll_seconds = 1.0", "retry_seconds = 1.0"]
+        lines += [
+            "[uplink]",
+            f'origin = "http://{member.uplink.address}/"',
+            f"poll_seconds = {POLL_SECONDS}",
+            "retry_seconds = 1.0",
+        ]
     lines += ["[[subscribe]]", f'product = "{site.inputs.product}"', f'channel = "{CHANNEL}"']
     if member.role == "device":
         health = [part.replace("{target}", str(member.target)) for part in site.inputs.health]

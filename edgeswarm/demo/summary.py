@@ -103,10 +103,23 @@ def _print_facts(console: Console, result: dict[str, Any]) -> None:
         ("digests verified", f"{right} of {count_text(len(result['devices']), 'device')}"),
         ("wrong chunks refused", str(result["refused_chunks"])),
         ("bytes / one copy", f"{result['duplicate_factor']:.3f}"),
+        ("requests over the uplink", f"{result['uplink_requests']} (one copy and the breaks explain {_explained(result)})"),
+        *_kill_rows(result.get("kill")),
     ]
     console.print()
     for label, value in rows:
         console.print(f"{label:<33} {value}", markup=False, highlight=False)
+
+
+def _explained(result: dict[str, Any]) -> str:
+    return str(result.get("uplink_allowed_requests", "-"))  # not in the JSON of older runs
+
+
+def _kill_rows(kill: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if kill is None:
+        return []
+    again = "nothing" if kill["again_bytes"] is None else size_text(kill["again_bytes"])
+    return [("the killed device went on with", f"{again}, had {size_text(kill['done_bytes'])} before")]
 
 
 def _print_checks(console: Console, result: dict[str, Any]) -> None:

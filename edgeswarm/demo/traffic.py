@@ -70,6 +70,7 @@ class Counters:
         cuts: How often the link was cut.
         classes: What passed by class of path.
         request_body_bytes: Bytes of requests' bodies.
+        largest_header_bytes: Most bytes of one request with its answer that were no bodies.
     """
 
     bytes_down: int = 0
@@ -77,6 +78,7 @@ class Counters:
     connections: int = 0
     cuts: int = 0
     request_body_bytes: int = 0
+    largest_header_bytes: int = 0
     classes: dict[str, ClassCounters] = field(default_factory=lambda: {name: ClassCounters() for name in CLASSES})
 
     def as_dict(self) -> dict[str, object]:
@@ -88,6 +90,7 @@ class Counters:
             "bytes_total": self.bytes_down + self.bytes_up,
             "header_bytes_down": self.bytes_down - body,
             "header_bytes_up": self.bytes_up - self.request_body_bytes,
+            "largest_header_bytes": self.largest_header_bytes,
             "body_bytes": body,
             "repeated_body_bytes": sum(counters.repeated_body_bytes for counters in self.classes.values()),
             "requests": sum(counters.requests for counters in self.classes.values()),
@@ -146,6 +149,8 @@ class Conversation:
         self._seen = traffic.seen
         self._requests = _request_parser()
         self._waiting: deque[h11.Request] = deque()
+        self._headers_up: deque[int] = deque()  # of the requests in `_waiting` that have come whole
+        self._header_up = self._header_down = 0
         self._answers: h11.Connection | None = None
         self._answer = _Answer(ClassCounters(), None, 0)
         self._is_http = True
@@ -169,9 +174,13 @@ class Conversation:
 
     def _read_requests(self, data: bytes) -> None:
         while data:
-            data, ended = self._read(self._requests, data, self._on_request_event)
+            rest, ended = self._read(self._requests, data, self._on_request_event)
+            self._header_up += len(data) - len(rest)
+            data = rest
             if ended:
                 self._requests = _request_parser()
+                self._headers_up.append(self._header_up)
+                self._header_up = 0
 
     def _read_answers(self, data: bytes) -> None:
         while data:
@@ -179,10 +188,19 @@ class Conversation:
                 if not self._waiting:
                     raise h11.RemoteProtocolError("an answer to nothing")
                 self._answers = _answer_parser(self._waiting[0])
-            data, ended = self._read(self._answers, data, self._on_answer_event)
+            rest, ended = self._read(self._answers, data, self._on_answer_event)
+            self._header_down += len(data) - len(rest)
+            data = rest
             if ended:
                 self._waiting.popleft()
                 self._answers = None
+                self._note_headers()
+
+    def _note_headers(self) -> None:
+        """Note what one request and its answer took beside their bodies."""
+        up = self._headers_up.popleft() if self._headers_up else 0  # an answer may end before its request has come whole
+        self._counters.largest_header_bytes = max(self._counters.largest_header_bytes, up + self._header_down)
+        self._header_down = 0
 
     @staticmethod
     def _read(parser: h11.Connection, data: bytes, on_event: Callable[[h11.Event], None]) -> tuple[bytes, bool]:
@@ -200,12 +218,14 @@ class Conversation:
             self._counters.classes[_class_of(event)].requests += 1
         elif isinstance(event, h11.Data):
             self._counters.request_body_bytes += len(event.data)
+            self._header_up -= len(event.data)
 
     def _on_answer_event(self, event: h11.Event) -> None:
         if isinstance(event, h11.Response):
             self._answer = self._begin(self._waiting[0], event)
         elif isinstance(event, h11.Data):
             self._answer.count(len(event.data))
+            self._header_down -= len(event.data)
 
     def _begin(self, request: h11.Request, response: h11.Response) -> _Answer:
         headers = {name: value.decode("latin-1") for name, value in response.headers}

@@ -52,9 +52,11 @@ class Uplink:
 
     Attributes:
         address: `host:port` where the site's nodes reach the origin.
+        moved: Who is parked here is woken whenever bytes have passed.
     """
 
     def __init__(self, listener: tsocket.SocketType, upstream: tuple[str, int], rate: float | None, nursery: trio.Nursery) -> None:
+        self.moved = trio.lowlevel.ParkingLot()
         self.address = join_address(*listener.getsockname()[:2])
         self._upstream = upstream
         self._down = Meter(rate)
@@ -111,14 +113,21 @@ class Uplink:
                 self._open[scope] = None
                 self._nursery.start_soon(self._carry, client, scope)
 
+    def _noting(self, passed: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        def note(data: bytes) -> None:
+            passed(data)
+            self.moved.unpark_all()
+
+        return note
+
     async def _carry(self, client: tsocket.SocketType, scope: trio.CancelScope) -> None:
         """Carry one connection to its end; whatever breaks it, resets it."""
         with scope:
             try:
                 async with _connected(self._upstream) as origin, trio.open_nursery() as nursery:
                     seen = self._traffic.open_conversation()
-                    nursery.start_soon(_copy, client, origin, self._up, seen.passed_up, scope)
-                    nursery.start_soon(_copy, origin, client, self._down, seen.passed_down, scope)
+                    nursery.start_soon(_copy, client, origin, self._up, self._noting(seen.passed_up), scope)
+                    nursery.start_soon(_copy, origin, client, self._down, self._noting(seen.passed_down), scope)
             except OSError:
                 scope.cancel()
             finally:

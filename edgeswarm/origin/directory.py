@@ -15,12 +15,8 @@ from typing import TypeVar
 
 import trio
 
-<<<<<<< HEAD
-from ..errors import FetchError, LocalProtocolError, PublishError
+from ..errors import FetchError, LocalProtocolError, PublishError, PublishSpaceError
 from .deadlines import STALL_SECONDS, whole_seconds, within
-=======
-from ..errors import FetchError, PublishError, PublishSpaceError
->>>>>>> pub2
 from .names import check_name, check_range, is_name
 from .static import StaticObject, open_object
 

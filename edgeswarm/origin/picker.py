@@ -29,11 +29,7 @@ def open_origin(where: str, **options: Any) -> OriginReader:
         raise ConfigError(f"origin {where}: unknown option: {exc}") from exc
     if urlsplit(where).scheme in ("http", "https"):
         return HttpOrigin(where, http)
-<<<<<<< HEAD
-    return DirectoryOrigin(_local_path(where), stall_seconds=http.stall_seconds)
-=======
-    return DirectoryOrigin(local_path(where))
->>>>>>> pub2
+    return DirectoryOrigin(local_path(where), stall_seconds=http.stall_seconds)
 
 
 def check_origin(where: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,6 +16,8 @@ from edgeswarm.cli import main
 from edgeswarm.cli.app import VERBS, build_app
 from edgeswarm.cli.show import human_bytes
 from edgeswarm.errors import NoSpaceError, TrustError
+
+from .processes import environment
 
 
 @pytest.fixture(autouse=True)
@@ -293,6 +296,26 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
         err = process.stderr.read()
         process.wait(10)
     assert (process.returncode, err) == (0, "")
+
+
+@pytest.mark.parametrize("line", ["init {}/f --name acme --json", "init {}/f --name acme", "--version", "--help"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+@pytest.mark.slow
+def test_a_full_output_is_one_line(line: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgeswarm", *line.format(tmp_path).split()]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment())
+    assert (done.returncode, done.stderr.count("\n")) == (28, 1)
+    assert done.stderr.startswith("edgeswarm: standard output cannot be written: No space left on device")
+
+
+def test_an_error_of_the_system_that_is_not_the_output_s_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "not the output")
+
+    monkeypatch.setattr("edgeswarm.cli.app.run", broken)
+    with pytest.raises(OSError, match="not the output"):
+        main([])
 
 
 @pytest.mark.slow

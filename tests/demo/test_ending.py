@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 from cli.processes import Command
 
 
@@ -53,3 +54,21 @@ async def test_a_demo_that_a_signal_ends_leaves_nothing(tmp_path: Path, scratch:
     assert processes_of(scratch) == []
     assert os.listdir(scratch) == []
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.net
+async def test_a_demo_that_is_killed_leaves_no_process(tmp_path: Path, scratch: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for number, name in enumerate(("old", "new")):
+        (tmp_path / name).write_bytes(random.Random(number).randbytes(400_000))
+    flags = ["--devices", "2", "--uplink", "256kbit", "--report", str(tmp_path / "report.html")]
+    releases = ["--old", str(tmp_path / "old"), "--new", str(tmp_path / "new")]
+    with Command(tmp_path / "logs", "demo", *releases, *flags, TMPDIR=str(scratch)) as command:
+        await command.until(lambda: "Updating the site" in command.out)
+        assert len(processes_of(scratch)) == 4  # a gateway, two devices, the malicious peer
+        assert await command.ends(signal.SIGKILL) == -signal.SIGKILL
+    with trio.fail_after(30):
+        while processes_of(scratch):
+            assert not (tmp_path / "report.html").exists()
+            await trio.sleep(0.01)

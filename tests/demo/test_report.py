@@ -10,7 +10,7 @@ import pytest
 
 from edgeswarm.demo.charts import count_text, percent_text, seconds_text, size_text
 from edgeswarm.demo.report import headline, render_report, ways
-from edgeswarm.demo.result import Check, DeviceResult, Incident, Result, Sample
+from edgeswarm.demo.result import Check, DeviceResult, Incident, Kill, Result, Sample
 
 SIZE, COST, FULL = 42_000_000, 4_200_000, 8_020_000
 
@@ -41,10 +41,12 @@ def fake_result(devices: int = 8, *, empty: int = 1, **changes: Any) -> dict[str
         inputs={"product": "ruff", "old_version": "0.17.5", "new_version": "0.17.6", "old": "/a", "new": "/b", "size": SIZE},
         site={"devices": devices, "empty": empty, "bad_peer": True, "uplink_bits_per_second": 2e6, "uplinks": 1, "level": 12},
         uplink_bytes=4_296_000, uplink_repeated_bytes=31_300, uplink_requests=94, uplink_header_bytes=41_200,
+        uplink_allowed_requests=100, uplink_largest_header_bytes=450,
         delta_bytes=COST - 25_700, metadata_bytes=25_700, full_bytes=FULL,
         independent_bytes=(devices - empty) * COST + empty * FULL, duplicate_factor=1.0229, time_s=19.4, bound_s=17.1,
         bytes_by_source={source: count * devices for source, count in by_source.items()}, refused_chunks=1, samples=samples,
-        incidents=incidents, devices=rows, nodes=nodes,
+        incidents=incidents, kill=Kill(name="device-1", size=SIZE, done_bytes=30, received_bytes=9, again_bytes=29),
+        devices=rows, nodes=nodes,
         checks=[Check("every device has the right bytes", True, f"{devices} of {devices} devices verified")], publish_seconds=3.4,
     )  # fmt: skip
     loaded: dict[str, Any] = json.loads(json.dumps(result.as_dict()))

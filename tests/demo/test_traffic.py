@@ -67,6 +67,7 @@ def test_bytes_are_counted_by_class() -> None:
         "header_bytes_down": down - 20,
         "header_bytes_up": up,
         "body_bytes": 20,
+        "largest_header_bytes": max(len(u) + len(d) - n for (u, d), n in zip(turns, (2, 5, 9, 4), strict=True)),
         "repeated_body_bytes": 0,
         "requests": 4,
         "connections": 1,

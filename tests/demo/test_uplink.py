@@ -70,6 +70,15 @@ async def test_each_byte_is_counted(tmp_path: Path) -> None:
     assert counters["requests"] == counters["connections"] == 1
 
 
+async def test_who_waits_for_bytes_is_woken_by_them(tmp_path: Path) -> None:
+    async with origin_behind_uplink(tmp_path) as (origin, uplink), trio.open_nursery() as nursery:
+        nursery.start_soon(fetch, origin, 0, 500_000, bytearray())
+        while uplink.counters()["bytes_total"] < 250_000:
+            await uplink.moved.park()
+        assert uplink.counters()["bytes_total"] < 300_000
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_slow_reader_is_counted_right(tmp_path: Path) -> None:
     async with origin_behind_uplink(tmp_path) as (_, uplink), await connect(uplink) as stream:
         stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 5000)
