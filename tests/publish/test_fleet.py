@@ -113,14 +113,14 @@ def test_refresh_signs_the_timestamp_and_later_the_snapshot(world: World) -> Non
     report = refresh(world.fleet, now=world.now + timedelta(days=1))
     assert report.files == ("metadata/timestamp.json",)
     assert report.metadata_bytes == len((world.origin / "metadata" / "timestamp.json").read_bytes())
-    report = refresh(world.fleet, now=world.now + timedelta(days=60))
+    report = refresh(world.fleet, now=world.now + timedelta(days=60), clock_is_right=True)
     assert report.files == ("metadata/3.snapshot.json", "metadata/timestamp.json")
     assert report.as_dict()["expiries"]["timestamp"] == "2027-03-01T01:00:00Z"
 
 
 def test_refresh_cures_what_has_expired(world: World) -> None:
     world.now += timedelta(days=200)
-    refresh(world.fleet, now=world.now)
+    refresh(world.fleet, now=world.now, clock_is_right=True)
     world.publish(b"1", "1")
     assert world.catalogue().channel("app", "stable").version == "1"
 
