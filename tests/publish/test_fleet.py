@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeswarm.errors import ConfigError, PublishError, TrustError
+from edgeswarm.origin import DirectoryWriter
 from edgeswarm.publish import Fleet, init_fleet, publish, refresh
 from edgeswarm.trust.ceremony import Expiries, check_root
 
@@ -133,3 +134,22 @@ def test_an_origin_of_another_fleet_is_refused(tmp_path: Path, world: World) -> 
         publish(stranger, str(tmp_path / "a"), product="app", version="1", channel="c", now=NOW, options=FAST)
     with pytest.raises(PublishError, match="is it mounted"):
         refresh(Fleet(other.directory, other.name, str(tmp_path / "nowhere")), now=NOW)
+
+
+def test_a_fleet_whose_origin_was_not_written_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, folder = str(tmp_path / "srv"), tmp_path / "fleet"
+
+    def full(*_: object, **__: object) -> None:
+        raise PublishError("full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectoryWriter, "put", full)
+        with pytest.raises(PublishError, match="full"):
+            init_fleet(str(folder), name="acme", now=NOW, origin=place)
+    keys = {path.name: path.read_bytes() for path in (folder / "keys").iterdir()}
+    with pytest.raises(ConfigError, match="exists already"):
+        init_fleet(str(folder), name="other", now=NOW, origin=place)
+    World(tmp_path, init_fleet(str(folder), name="acme", now=NOW, origin=place)).publish(b"1", "1")
+    assert {path.name: path.read_bytes() for path in (folder / "keys").iterdir()}.items() >= keys.items()
+    with pytest.raises(ConfigError, match="already"):
+        init_fleet(str(folder), name="acme", now=NOW, origin=place)
