@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -45,14 +46,14 @@ def enrol(
         listen: host:port for links; empty: none.
         peer: host:port of a node that is always tried; may be repeated.
         multicast: Interface for beacons, e.g. eth0; may be repeated.
-        origin: Origin, for a node with its own uplink.
+        origin: Origin, for a node with its own uplink; a relative path is one from here.
         subscribe: PRODUCT@CHANNEL to follow; with =TARGET to install it there, in a directory if TARGET ends in /.
         days: How long the certificate lasts.
         again: The node was enrolled before: give it a new key; the certificate before stays good until it expires.
         as_json: Write one JSON object.
     """
     options = NodeOptions(
-        role=role, compatible=compatible, listen=listen, peers=peer, multicast=multicast, origin=origin, days=days,
+        role=role, compatible=compatible, listen=listen, peers=peer, multicast=multicast, origin=_origin(origin), days=days,
         subscriptions=tuple(map(_subscription, subscribe)),
     )  # fmt: skip
     identity = enrol_node(open_fleet(fleet), site, node, out, now=now(), options=options, again=again)
@@ -62,6 +63,15 @@ def enrol(
     rows = [("folder", out), ("certificate", f"until {expires[:10]}")]
     hints = [f"Carry {out} to the node, keep no copy, and run: edgeswarm {role if role == 'gateway' else 'agent'}"]
     show(values, as_json=as_json, title=f"Enrolled {name}", rows=rows, hints=hints)
+
+
+def _origin(text: str) -> str:
+    """Return an origin that means on the node what it means here: a relative path would be one of the node's own folder there."""
+    if not text or "://" in text or os.path.isabs(text):
+        return text
+    if not os.path.isdir(text):
+        raise ConfigError(f"--origin {text!r}: is no folder here: give an address, or a path from / on for the node's own disk")
+    return os.path.abspath(text)
 
 
 def _subscription(text: str) -> Subscription:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from ..errors import ConfigError
+
 if TYPE_CHECKING:
     from ..publish import Fleet
 
@@ -18,8 +20,15 @@ Json = Annotated[bool, Parameter(name="--json", negative="")]
 
 
 def passphrase() -> bytes | None:
-    """Return the passphrase of the keys, or None if there is none."""
-    return os.environb.get(PASSPHRASE_VARIABLE.encode()) or None
+    """Return the passphrase of the keys, or None if there is none.
+
+    Raises:
+        ConfigError: It is set and empty: a secret that a job did not get would leave new keys in the clear.
+    """
+    text = os.environb.get(PASSPHRASE_VARIABLE.encode())
+    if text == b"":
+        raise ConfigError(f"{PASSPHRASE_VARIABLE} is set, but empty: set it to the passphrase, or unset it for keys in the clear")
+    return text
 
 
 def open_fleet(directory: str) -> Fleet:

@@ -31,6 +31,7 @@ def publish(
     kind: ArtifactKind | None = None,
     back: Annotated[bool, Parameter(negative="")] = False,
     max_update_bytes: int | None = None,
+    clock_is_right: Annotated[bool, Parameter(negative="")] = False,
     as_json: Json = False,
 ) -> None:
     """Publish a file, image or directory, and point a channel at it. Safe to repeat and to interrupt.
@@ -48,12 +49,13 @@ def publish(
         kind: What the path is, if that is not clear.
         back: Allow to go back to a release that was replaced.
         max_update_bytes: Refuse if a site at what the channel points to now would fetch more, less signed metadata.
+        clock_is_right: This machine's clock is right, however long ago or ahead the last signature is.
         as_json: Write one JSON object.
     """
     with progress_teller(as_json=as_json) as tell:
         options = PublishOptions(
             compatible=compatible, delta_from=delta_from, level=level, unit_bytes=unit_bytes, kind=kind, back=back,
-            max_update_bytes=max_update_bytes, progress=tell,
+            max_update_bytes=max_update_bytes, clock_is_right=clock_is_right, progress=tell,
         )  # fmt: skip
         report = publish_release(
             open_fleet(fleet), path, product=product, version=version, channel=channel, now=now(), options=options

@@ -19,6 +19,7 @@ def refresh(
     fleet: FleetFolder = ".",
     every: Annotated[bool, Parameter(name="--all", negative="")] = False,
     repair: Annotated[bool, Parameter(negative="")] = False,
+    clock_is_right: Annotated[bool, Parameter(negative="")] = False,
     as_json: Json = False,
 ) -> None:
     """Sign the timestamp again, and all else whose keys are here when half of its time is over. Run it daily, from cron or CI.
@@ -27,9 +28,10 @@ def refresh(
         fleet: The fleet folder, made by `edgeswarm init`.
         every: Sign everything whose keys are here, however young it is.
         repair: Make a lost or damaged timestamp or snapshot anew, of the other signed files at the origin.
+        clock_is_right: This machine's clock is right, however long ago or ahead the last signature is.
         as_json: Write one JSON object.
     """
-    report = refresh_fleet(open_fleet(fleet), now=now(), every=every, repair=repair)
+    report = refresh_fleet(open_fleet(fleet), now=now(), every=every, repair=repair, clock_is_right=clock_is_right)
     rows = [(role, _row(report, role)) for role in sorted(report.expiries)]
     show(report.as_dict(), as_json=as_json, title=f"Signed: {len(report.files)} files", rows=rows, hints=list(_hints(report)))
 

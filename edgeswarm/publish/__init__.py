@@ -11,6 +11,7 @@ Modules:
     sound: whether what lies at the origin still is what it was.
     moves: which way a channel may move.
     encode: full pieces and delta units.
+    clock: whether the clock may be believed.
     limit: how much an update may cost a site.
     objects: packs and indexes at the origin.
     release: one release from path to signed origin.

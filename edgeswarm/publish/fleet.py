@@ -29,7 +29,7 @@ from ..trust.ceremony import Expiries, draft_root, sign_draft
 from ..trust.keys import Keyring, SigningKey
 from ..trust.names import check_name, check_product
 from ..trust.repository import Repository
-from .folders import MAX_FILE_BYTES, new_folder, read_file, write_files, write_new
+from .folders import MAX_FILE_BYTES, list_folder, new_folder, read_file, write_files, write_new
 from .signing import write_metadata
 
 FLEET_FILE = "fleet.toml"
@@ -183,7 +183,7 @@ def init_fleet(
 ) -> Fleet:
     """Make a new fleet: its folder, keys, authority, first root and an empty, signed origin.
 
-    The folder appears as a whole, at the end.
+    The folder appears as a whole. An origin elsewhere is written after it; if that is interrupted, the same call goes on with it.
 
     Args:
         directory: Where; nothing may be there but an empty folder.
@@ -205,6 +205,8 @@ def init_fleet(
     place = None if origin is None else origin if "://" in origin else os.path.abspath(origin)
     if place is not None and open_writer(place).exists(TIMESTAMP):
         raise ConfigError(f"origin {place}: already holds the releases of a fleet")
+    if place is not None and _is_begun(folder, name, place):
+        return _begin_origin(Fleet.open(folder, passphrase=passphrase), now)
     with new_folder(folder, "fleet folder") as temporary:
         roots = [SigningKey.generate() for _ in range(root_keys)]
         online = {role: SigningKey.generate() for role in _ONLINE_ROLES}
@@ -216,9 +218,27 @@ def init_fleet(
         files |= {ROOT_FILE: root, FLEET_FILE: _fleet_toml(name, place or "origin", lasts)}
         write_files(temporary, files, "fleet folder")
         os.mkdir(os.path.join(temporary, "sites"), 0o700)
-        signed = Repository.initialise(root).sign(list(online.values()), now=now, expiries=lasts)
-        write_metadata(open_writer(place or os.path.join(temporary, "origin")), signed)
-    return Fleet.open(folder, passphrase=passphrase)
+        if place is None:
+            signed = Repository.initialise(root).sign(list(online.values()), now=now, expiries=lasts)
+            write_metadata(open_writer(os.path.join(temporary, "origin")), signed)
+    fleet = Fleet.open(folder, passphrase=passphrase)
+    return fleet if place is None else _begin_origin(fleet, now)
+
+
+def _is_begun(folder: str, name: str, place: str) -> bool:
+    """Tell if an earlier run made a fleet's folder, and came no further: nothing was published or enrolled with it."""
+    if not os.path.exists(os.path.join(folder, FLEET_FILE)):
+        return False
+    fleet = Fleet.open(folder)
+    used = list_folder(fleet.path("sites"), "sites") or any(file.startswith("product-") for file in fleet._key_names())
+    return (fleet.name, fleet.origin) == (name, place) and not used
+
+
+def _begin_origin(fleet: Fleet, now: datetime) -> Fleet:
+    """Write the first metadata to an origin outside of the folder: last, since nobody could sign there without the keys."""
+    signed = Repository.initialise(fleet.root).sign(fleet.signing_keys(), now=now, expiries=fleet.expiries)
+    write_metadata(fleet.writer(), signed)
+    return fleet
 
 
 def _first_root(roots: list[SigningKey], threshold: int, online: Mapping[str, SigningKey], now: datetime, lasts: Expiries) -> bytes:

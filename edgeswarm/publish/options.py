@@ -36,6 +36,7 @@ class PublishOptions:
         kind: What the path is, where it could be something else.
         back: Allow a channel to go back to a release that the present one replaced.
         max_update_bytes: What an update may cost a site at what the channel points to now, less signed metadata; None: anything.
+        clock_is_right: `now` is right, however far it is from the last signature.
         threads: Of the encoder; 0: one per core. The bytes are the same for any number.
         progress: Called as bytes are done.
         cancelled: Asked often; True stops with nothing changed.
@@ -51,6 +52,7 @@ class PublishOptions:
     kind: ArtifactKind | None = None
     back: bool = False
     max_update_bytes: int | None = None
+    clock_is_right: bool = False
     threads: int = 0
     progress: Progress = field(default=_silent, repr=False)
     cancelled: Callable[[], bool] = field(default=_never, repr=False)

@@ -24,6 +24,7 @@ from ..trust.catalogue import MAX_INDEXES, Catalogue, Channel, IndexRef, Release
 from ..trust.names import check_name, check_product, encoded_role, split_file_name
 from ..trust.repository import Repository
 from .apart import check_apart, check_holds_no_fleet
+from .clock import signing_time
 from .fleet import Fleet
 from .limit import check_cost
 from .lineage import current_channels, likely_bases, versions_before
@@ -69,8 +70,9 @@ def publish(
 
     Raises:
         ConfigError: The path or an option makes no sense, it would publish a fleet's keys, or a name breaks the rules.
-        PublishError: The version is taken by other content, the source changed meanwhile, the channel would go back or was moved
-            meanwhile, the update is larger than allowed, it was cancelled, or the origin cannot be written.
+        PublishError: The clock is not plausible, the version is taken by other content, the source changed meanwhile, the channel
+            would go back or was moved meanwhile, the update is larger than allowed, it was cancelled, or the origin cannot be
+            written.
         TrustError: What is at the origin does not verify, or keys are missing.
     """
     started, options = time.monotonic(), options or PublishOptions()
@@ -81,6 +83,7 @@ def publish(
     check_holds_no_fleet(source)
     repository = fleet.repository(writer, now=now)
     catalogue = repository.catalogue
+    signing_time(repository, now, sure=options.clock_is_right)  # early, before hours of encoding
     _check_keys(aim, repository)
     built = _cut(source, options)
     _check_wish(aim, catalogue, built, back=options.back)
@@ -224,7 +227,8 @@ def _sign(aim: _Aim, objects: ObjectWriter, release: Release, before: Channel | 
         changed = bool(repository.unsigned())
         size = _update_bytes(seen, aim.product)
         if changed or _is_half_over(aim, repository):
-            files = repository.sign(aim.fleet.signing_keys(), now=aim.now, expiries=aim.fleet.expiries)
+            moment = signing_time(repository, aim.now, sure=True)  # it was judged before
+            files = repository.sign(aim.fleet.signing_keys(), now=moment, expiries=aim.fleet.expiries)
             write_metadata(writer, files)
             size = sum(map(len, files.values())) if changed else size
         versions = {old.manifest: old.version for old in repository.catalogue.releases(aim.product)}

@@ -13,6 +13,7 @@ from ..errors import PublishError
 from ..trust.clock import format_time
 from ..trust.repository import Repository
 from ..trust.salvage import salvage
+from .clock import signing_time
 
 if TYPE_CHECKING:
     from .fleet import Fleet
@@ -58,7 +59,9 @@ def write_metadata(writer: OriginWriter, files: Mapping[str, bytes]) -> list[str
     return names
 
 
-def refresh(fleet: Fleet, *, now: datetime, every: bool = False, repair: bool = False) -> RefreshReport:
+def refresh(
+    fleet: Fleet, *, now: datetime, every: bool = False, repair: bool = False, clock_is_right: bool = False
+) -> RefreshReport:
     """Sign the timestamp again, and each role whose keys are here when half of its life is over. Run it daily, from cron or CI.
 
     Args:
@@ -66,14 +69,17 @@ def refresh(fleet: Fleet, *, now: datetime, every: bool = False, repair: bool = 
         now: Aware.
         every: Sign every role whose keys are here, however young it is.
         repair: Do not read timestamp and snapshot, which may be lost or damaged, but make them of the other signed files.
+        clock_is_right: `now` is right, however far it is from the last signature.
 
     Raises:
-        PublishError: Another publisher holds the origin, it cannot be written, or what only a copy can replace is lost.
+        PublishError: The clock is not plausible, another publisher holds the origin, it cannot be written, or what only a copy can
+            replace is lost.
         TrustError: What is at the origin does not verify, or keys are missing.
     """
     writer = fleet.writer()
     with writer.lock():
         repository = _salvaged(fleet, writer, now) if repair else fleet.repository(writer, now=now)
+        now = signing_time(repository, now, sure=clock_is_right)
         files = repository.renew(fleet.signing_keys(), now=now, expiries=fleet.expiries, every=every)
         names = write_metadata(writer, files)
     expiries = repository.expiries()

@@ -247,6 +247,10 @@ class Repository:
         """Return when each signed role expires, by role."""
         return self._roles.expiries()
 
+    def signed_times(self) -> tuple[datetime | None, datetime | None]:
+        """Return when the newest timestamp was signed and when it expires; see `RoleSet.signed_times`."""
+        return self._roles.signed_times()
+
     def rotate_root(self, root: bytes) -> None:
         """Go on under a new root; see `RoleSet.rotate_root`."""
         self._roles.rotate_root(root)

@@ -17,7 +17,7 @@ from ..errors import TrustError
 from .ceremony import Expiries, check_root, expiry
 from .clock import check_aware, format_time
 from .keys import SigningKey
-from .metadata import ISSUED_FIELD, parse, verified_by
+from .metadata import ISSUED_FIELD, issued_by, parse, verified_by
 from .names import file_name
 from .workflow import TIMESTAMP_FILE
 
@@ -80,6 +80,10 @@ class RoleSet:
         roles = {name: self.targets[name].expires for name in self._files}
         online = {"snapshot": self._snapshot, "timestamp": self._timestamp}
         return {"root": self.root.expires, **roles, **{name: role.expires for name, role in online.items() if role}}
+
+    def signed_times(self) -> tuple[datetime | None, datetime | None]:
+        """Return when the newest timestamp was signed and when it expires; None for what is not known."""
+        return (issued_by(self._timestamp), self._timestamp.expires) if self._timestamp else (None, None)
 
     def start(self) -> None:
         """Write the root, too, with what is signed next: it is new."""

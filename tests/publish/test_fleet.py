@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeswarm.errors import ConfigError, PublishError, TrustError
+from edgeswarm.origin import DirectoryWriter
 from edgeswarm.publish import Fleet, init_fleet, publish, refresh
 from edgeswarm.trust.ceremony import Expiries, check_root
 
@@ -113,14 +114,14 @@ def test_refresh_signs_the_timestamp_and_later_the_snapshot(world: World) -> Non
     report = refresh(world.fleet, now=world.now + timedelta(days=1))
     assert report.files == ("metadata/timestamp.json",)
     assert report.metadata_bytes == len((world.origin / "metadata" / "timestamp.json").read_bytes())
-    report = refresh(world.fleet, now=world.now + timedelta(days=60))
+    report = refresh(world.fleet, now=world.now + timedelta(days=60), clock_is_right=True)
     assert report.files == ("metadata/3.snapshot.json", "metadata/timestamp.json")
     assert report.as_dict()["expiries"]["timestamp"] == "2027-03-01T01:00:00Z"
 
 
 def test_refresh_cures_what_has_expired(world: World) -> None:
     world.now += timedelta(days=200)
-    refresh(world.fleet, now=world.now)
+    refresh(world.fleet, now=world.now, clock_is_right=True)
     world.publish(b"1", "1")
     assert world.catalogue().channel("app", "stable").version == "1"
 
@@ -133,3 +134,22 @@ def test_an_origin_of_another_fleet_is_refused(tmp_path: Path, world: World) -> 
         publish(stranger, str(tmp_path / "a"), product="app", version="1", channel="c", now=NOW, options=FAST)
     with pytest.raises(PublishError, match="is it mounted"):
         refresh(Fleet(other.directory, other.name, str(tmp_path / "nowhere")), now=NOW)
+
+
+def test_a_fleet_whose_origin_was_not_written_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, folder = str(tmp_path / "srv"), tmp_path / "fleet"
+
+    def full(*_: object, **__: object) -> None:
+        raise PublishError("full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectoryWriter, "put", full)
+        with pytest.raises(PublishError, match="full"):
+            init_fleet(str(folder), name="acme", now=NOW, origin=place)
+    keys = {path.name: path.read_bytes() for path in (folder / "keys").iterdir()}
+    with pytest.raises(ConfigError, match="exists already"):
+        init_fleet(str(folder), name="other", now=NOW, origin=place)
+    World(tmp_path, init_fleet(str(folder), name="acme", now=NOW, origin=place)).publish(b"1", "1")
+    assert {path.name: path.read_bytes() for path in (folder / "keys").iterdir()}.items() >= keys.items()
+    with pytest.raises(ConfigError, match="already"):
+        init_fleet(str(folder), name="acme", now=NOW, origin=place)
