@@ -24,7 +24,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("bench")
     old = random.Random(1).randbytes(600_000)
     (folder / "old").write_bytes(old)
-    (folder / "new").write_bytes(old[:300_000] + random.Random(2).randbytes(50_000) + old[300_000:])
+    (folder / "new").write_bytes(old[:300_000] + random.Random(2).randbytes(300_000) + old[300_000:])
     command = [sys.executable, "-m", "bench.site", "--old", str(folder / "old"), "--new", str(folder / "new"), "--json"]
     flags = ["--devices", "3", "--empty", "1", "--uplink", "512kbit", "--breaks"]
     done = subprocess.run([*command, *flags], capture_output=True, text=True, check=False, cwd=ROOT)

@@ -73,8 +73,9 @@ async def test_each_byte_is_counted(tmp_path: Path) -> None:
 async def test_who_waits_for_bytes_is_woken_by_them(tmp_path: Path) -> None:
     async with origin_behind_uplink(tmp_path) as (origin, uplink), trio.open_nursery() as nursery:
         nursery.start_soon(fetch, origin, 0, 500_000, bytearray())
-        while uplink.counters()["bytes_total"] < 250_000:
-            await uplink.moved.park()
+        with trio.fail_after(30):
+            while uplink.counters()["bytes_total"] < 250_000:
+                await uplink.moved.park()
         assert uplink.counters()["bytes_total"] < 300_000
         nursery.cancel_scope.cancel()
 
