@@ -33,7 +33,11 @@ COLUMNS = ("uplink_bytes", "duplicate_factor", "uplink_repeated_bytes", "uplink_
 def main() -> int:
     """Run all variants and return the exit code."""
     inputs = default_inputs()
-    results = {name: measure(inputs, spec, scenario) for name, (spec, scenario) in VARIANTS.items()}
+    results = {}
+    for name, (spec, scenario) in VARIANTS.items():
+        results[name] = measure(inputs, spec, scenario)
+        # At once: a run of all takes ten minutes, and what it has shown must not be lost when it is ended.
+        print(name, *(f"{column}={results[name][column]}" for column in COLUMNS), file=sys.stderr, flush=True)
     if "--json" in sys.argv[1:]:
         print(json.dumps(results))
     else:
