@@ -34,10 +34,9 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports --no-cache
 
-# Two at a time: many tests wait for real processes. The bench of a site kills and cuts at moments: it gets the machine for itself.
+# Two at a time: many tests wait for real processes.
 unit: setup
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal --ignore=tests/demo/test_bench_site.py
-	$(BIN)/python -m pytest -q tests/demo/test_bench_site.py
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 # Longer than a commit should take: the demo and all its variants on real input.
 nightly: setup

@@ -17,8 +17,9 @@ from typing import Any
 
 import trio
 
+from edgeswarm.demo.happenings import Scenario
 from edgeswarm.demo.inputs import Inputs, default_inputs, own_inputs
-from edgeswarm.demo.scenario import Scenario, run_scenario
+from edgeswarm.demo.scenario import run_scenario
 from edgeswarm.demo.shaping import parse_rate
 from edgeswarm.demo.site import SiteSpec
 from edgeswarm.errors import ConfigError, EdgeswarmError

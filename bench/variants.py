@@ -11,8 +11,8 @@ import json
 import sys
 from dataclasses import replace
 
+from edgeswarm.demo.happenings import Scenario
 from edgeswarm.demo.inputs import default_inputs
-from edgeswarm.demo.scenario import Scenario
 from edgeswarm.demo.site import SiteSpec
 
 from .site import measure

@@ -14,9 +14,10 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from ..demo.compare import same_content
+from ..demo.happenings import Scenario
 from ..demo.inputs import LEAST_BYTES, Inputs, default_inputs, own_inputs, size_of
 from ..demo.report import render_report
-from ..demo.scenario import Scenario, run_scenario
+from ..demo.scenario import run_scenario
 from ..demo.shaping import parse_rate
 from ..demo.site import SiteSpec
 from ..demo.summary import LiveView, print_summary

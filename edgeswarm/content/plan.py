@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .digest import Digest
 from .index import PackIndex, Piece
@@ -31,6 +32,15 @@ class PackRead:
     offset: int
     length: int
     pieces: tuple[Piece, ...]
+
+    def cut(self, starts: Sequence[int]) -> list[PackRead]:
+        """Return the same pieces as several reads.
+
+        Args:
+            starts: Positions in `pieces`, ascending and above 0, at which another read begins.
+        """
+        bounds = [0, *starts, len(self.pieces)]
+        return [_read_of(self.index, self.pieces[first:stop]) for first, stop in pairwise(bounds)]
 
 
 def pieces_for(index: PackIndex, wanted: Iterable[int]) -> tuple[list[Piece], list[int]]:
@@ -70,7 +80,7 @@ def coalesce(index: PackIndex, pieces: Sequence[Piece], limit: int) -> list[Pack
     return [_read_of(index, group) for group in groups]
 
 
-def _read_of(index: PackIndex, group: list[Piece]) -> PackRead:
+def _read_of(index: PackIndex, group: Sequence[Piece]) -> PackRead:
     start, end = group[0].offset, group[-1].offset + group[-1].length
     return PackRead(index, index.packs[group[0].pack], start, end - start, tuple(group))
 

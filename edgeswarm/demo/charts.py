@@ -25,6 +25,7 @@ _LABELS = {
     "killed": ("{} killed", "{} devices killed"),
     "restarted": ("{} restarted", "{} devices restarted"),
     "gateway-killed": ("gateway killed", ""),
+    "joined": ("empty devices join", ""),
     "refused": ("bad chunk refused", "{} bad chunks refused"),
     "complete": ("all done", ""),
 }

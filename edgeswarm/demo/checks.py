@@ -36,6 +36,8 @@ class Facts:
         largest_header_bytes: Of any request with its answer.
         polls: How often the origin may have been asked for news.
         breaks: Cuts and kills.
+        empty: Devices that were to begin with nothing.
+        not_empty: Those of them that had the old release, or fetched it.
         has_bad_peer: Whether one took part.
         refused: Wrong chunks that were refused.
         wants_cut: Whether the uplink was to be cut.
@@ -52,6 +54,8 @@ class Facts:
     largest_header_bytes: int
     polls: int
     breaks: int
+    empty: int
+    not_empty: int
     has_bad_peer: bool
     refused: int
     wants_cut: bool
@@ -80,6 +84,9 @@ def checks_of(facts: Facts) -> list[Check]:
         _one_copy(facts),
         _little_twice(facts),
     ]
+    if facts.empty:
+        detail = f"{facts.empty - facts.not_empty} of {facts.empty}"
+        checks.append(Check("empty devices began with nothing", not facts.not_empty, detail))
     if facts.wants_cut:
         checks.append(_went_on_after_cut(facts.pack_bytes_after_cut))
     if facts.wants_kill:

@@ -27,7 +27,7 @@ class Incident:
 
     Attributes:
         seconds: Since the new release was published.
-        kind: `published`, `cut`, `healed`, `killed`, `restarted`, `gateway-killed`, `refused` or `complete`.
+        kind: `published`, `cut`, `healed`, `killed`, `restarted`, `gateway-killed`, `joined`, `refused` or `complete`.
         text: For people.
     """
 

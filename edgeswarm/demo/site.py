@@ -136,6 +136,7 @@ class Site:
         self.spec = spec
         self.fleet = fleet
         self.members = members
+        self.gateway_address = ""
 
     @property
     def devices(self) -> list[Member]:
@@ -312,22 +313,28 @@ def write_config(site: Site, member: Member, gateway_address: str) -> None:
 
 
 async def start_all(site: Site, members: list[Member]) -> None:
-    """Start members, the gateway first, so that the others know where it is.
+    """Start members; before any other the gateway, once, so that they know where it is.
 
     Raises:
         NodeError: One did not come up.
         FetchError: The gateway listens nowhere.
     """
-    gateway = site.gateway
-    if not gateway.running:
-        write_config(site, gateway, "")
-        site.start(gateway)
-    address = (await site.wait_ready(gateway)).get("listen", "")
-    if not address:
-        raise FetchError("the gateway listens nowhere", temporary=False)
+    if not site.gateway_address:
+        site.gateway_address = await _start_gateway(site)
     for member in members:
-        if member is not gateway:
-            write_config(site, member, address)
+        if member is not site.gateway:
+            write_config(site, member, site.gateway_address)
             site.start(member)
     for member in members:
         await site.wait_ready(member)
+
+
+async def _start_gateway(site: Site) -> str:
+    """Start the gateway, unless it runs, and return its address."""
+    if not site.gateway.running:
+        write_config(site, site.gateway, "")
+        site.start(site.gateway)
+    address = str((await site.wait_ready(site.gateway)).get("listen", ""))
+    if not address:
+        raise FetchError("the gateway listens nowhere", temporary=False)
+    return address

@@ -70,6 +70,10 @@ class Partials:
         for (pack, offset), data in self._files.load():
             self.keep(pack, offset, data)
 
+    def length(self, pack: Digest, offset: int) -> int:
+        """Return how much of the beginning of a piece is in memory."""
+        return max(parts.length((pack, offset)) for parts in (self._own, *self._shared.values()))
+
     def take(self, pack: Digest, offset: int) -> bytes:
         """Return the beginning of a piece, an own one if there is one, and forget it in memory; empty if there is none."""
         key = (pack, offset)

@@ -23,6 +23,8 @@ _FIRST_RETRY_SECONDS = 0.5
 _LONGEST_PATIENCE_SECONDS = 3600.0
 # Kept and shared with a neighbour in steps of this size: what dies with this node is at most that, and what was on its way.
 _SHARE_BYTES = 8 * 1024
+# The beginning of a piece is worth a request of its own if it is longer than that and its answer. [about 420 bytes in the demo]
+_WORTH_BYTES = 512
 
 
 class Uplink:
@@ -107,6 +109,18 @@ class Uplink:
             FetchError: The link broke.
             ContentError: A piece does not have the digest that its index names: the uplink, or who shared its beginning, is wrong.
         """
+        begun = (self._partial.length(read.pack, piece.offset) >= _WORTH_BYTES for piece in read.pieces)
+        for part in read.cut([number for number, known in enumerate(begun) if known and number]):
+            await self._read_part(part, on_bytes, on_piece, on_partial)
+
+    async def _read_part(
+        self,
+        read: PackRead,
+        on_bytes: Callable[[int], None],
+        on_piece: Callable[[Piece, bytes], Awaitable[None]],
+        on_partial: Callable[[Piece, int, bytes], None],
+    ) -> None:
+        """Read pieces in one request, from behind what there is of the first one."""
         waiting = deque(read.pieces)
         buffer = bytearray(self._partial.take(read.pack, read.offset)[: read.pieces[0].length])
         start, end, shared = read.offset + len(buffer), read.offset + read.length, 0

@@ -14,7 +14,7 @@ KILL = Kill(name="device-1", size=25_000_000, done_bytes=11_000_000, received_by
 PASSED = {"bytes_total": 4_310_000, "requests": 141, "repeated_body_bytes": 0}
 GOOD = Facts(
     devices=8, right=8, reporting=8, cost=4_273_000, passed=PASSED, largest_header_bytes=450, polls=30, breaks=2,
-    has_bad_peer=True, refused=1, wants_cut=True, pack_bytes_after_cut=3_000_000, wants_kill=True, kill=KILL,
+    empty=4, not_empty=0, has_bad_peer=True, refused=1, wants_cut=True, pack_bytes_after_cut=3_000_000, wants_kill=True, kill=KILL,
 )  # fmt: skip
 
 
@@ -33,6 +33,7 @@ def test_a_good_run_passes() -> None:
         ({"right": 7}, "every device has the right bytes"),
         ({"reporting": 7}, "every device reports the new release"),
         ({"passed": PASSED | {"repeated_body_bytes": 2 * LOST_BYTES + 1}}, "little was sent twice"),
+        ({"not_empty": 1}, "empty devices began with nothing"),
         ({"refused": 0}, "wrong chunks were refused"),
         ({"pack_bytes_after_cut": 0}, "the transfer went on after the cut"),
         ({"pack_bytes_after_cut": None}, "the transfer went on after the cut"),
@@ -52,7 +53,7 @@ def test_without_a_kill_both_its_checks_fail() -> None:
 
 
 def test_what_was_not_asked_for_is_not_checked() -> None:
-    calm = replace(GOOD, wants_cut=False, wants_kill=False, has_bad_peer=False, kill=None, pack_bytes_after_cut=None, refused=0)
+    calm = replace(GOOD, empty=0, wants_cut=False, wants_kill=False, has_bad_peer=False, kill=None, pack_bytes_after_cut=None, refused=0)
     assert len(checks_of(calm)) == 4
     assert all(check.passed for check in checks_of(calm))
 

@@ -218,7 +218,7 @@ def test_colours_contrast_as_wcag_wants() -> None:
 
 
 def test_labels_of_incidents_do_not_touch_even_on_a_phone() -> None:
-    names = ("cut", "healed", "killed", "restarted", "refused", "gateway-killed")
+    names = ("cut", "healed", "killed", "restarted", "refused", "gateway-killed", "joined")
     result = fake_result(incidents=[{"seconds": 3.0 * n, "kind": kind, "text": "device-1 x"} for n, kind in enumerate(names)])
     page = render_report(result)
     labels = re.findall(r'<svg x="([\d.]+)%" y="(\d+)" width="1" height="17"[^>]*><text x="(-?5)"[^>]*>([^<]+)', page)

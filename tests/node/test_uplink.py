@@ -88,6 +88,27 @@ async def test_a_cancelled_read_repeats_no_byte(autojump_clock: trio.testing.Moc
     assert reader.origin.repeated_bytes("packs/") == 0
 
 
+async def test_a_beginning_in_the_middle_of_a_later_read_is_not_read_again() -> None:
+    reader, whole = Reader(), pack_read()
+    reader.origin.cut_after = 2
+    with pytest.raises(FetchError):
+        await reader.read(PackRead(whole.index, PACK, PIECE, 2 * PIECE, whole.pieces[1:]))
+    assert 0 < reader.bytes < PIECE
+    reader.origin.down, reader.origin.cut_after = False, None
+    await reader.read(whole)
+    assert reader.whole == DATA
+    assert reader.bytes == len(DATA)
+    assert reader.origin.repeated_bytes("packs/") == 0
+
+
+async def test_a_beginning_that_costs_more_than_it_saves_is_no_request_of_its_own() -> None:
+    reader = Reader()
+    reader.uplink.take_partial(b"peer", PACK, PIECE, 0, DATA[PIECE : PIECE + 100])
+    await reader.read(pack_read())
+    assert reader.whole == DATA
+    assert reader.bytes == len(DATA)
+
+
 async def test_what_a_neighbour_shared_is_not_read_again() -> None:
     reader, dying = Reader(), Reader()
     dying.origin.cut_after = 3
