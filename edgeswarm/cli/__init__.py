@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from ..errors import EdgeswarmError
 from .interrupt import SIGNAL_EXIT, StoppedError, quiet_signals
+from .streams import forget_output, forgiving_stderr
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = SIGNAL_EXIT + 2
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Without the program's name; None: those of the process.
     """
-    with quiet_signals() as at_work:
+    with quiet_signals() as at_work, forgiving_stderr():
         try:
             from .app import run
         except ModuleNotFoundError as error:
@@ -40,7 +40,7 @@ def _code_of(run: Callable[[], int]) -> int:
     try:
         code = _run_and_flush(run)
     except OutputError as error:
-        _forget_output()
+        forget_output()
         show_error(str(error))
         return error.exit_code
     except EdgeswarmError as error:
@@ -50,9 +50,6 @@ def _code_of(run: Callable[[], int]) -> int:
         return INTERRUPTED_EXIT
     except StoppedError as stopped:
         return SIGNAL_EXIT + stopped.number
-    except BrokenPipeError:
-        _forget_output()  # whoever read it has gone
-        return 0
     return code
 
 
@@ -64,8 +61,3 @@ def _run_and_flush(run: Callable[[], int]) -> int:
     with written():
         sys.stdout.flush()
     return code
-
-
-def _forget_output() -> None:
-    """Drop what was not written: the interpreter would try once more at exit, and complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..errors import EdgeswarmError, NoSpaceError
+from .streams import forget_output
 
 _KIB = 1024
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
@@ -29,17 +30,17 @@ class OutputError(EdgeswarmError):
 
 @contextmanager
 def written() -> Iterator[None]:
-    """Raise `OutputError` for what keeps the block from writing; a reader that has gone is left to `main`."""
+    """Raise `OutputError` for what keeps the block from writing; a reader that has gone wants no more, which is no error."""
     try:
         yield
     except BrokenPipeError:
-        raise
+        forget_output()
     except OSError as error:
         raise OutputError(error) from error
 
 
 class PlainConsole(Console):
-    """A console that leaves it to `main` what happens when whoever reads the output has gone."""
+    """A console that goes on when whoever reads the output has gone."""
 
     def on_broken_pipe(self) -> None:
         """Raise what the system said; rich would end the process."""

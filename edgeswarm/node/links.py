@@ -178,7 +178,7 @@ class Links:
                 self._addresses.forget(address)
 
     def _refuse(self, text: str) -> None:
-        self.refused = [*self.refused[-9:], text]
+        self.refused = [*[known for known in self.refused if known != text][-9:], text]
 
     # Both ways.
 

@@ -298,6 +298,50 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     assert (process.returncode, err) == (0, "")
 
 
+def unread() -> int:
+    """Return the writing end of a pipe whose reader has gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+@pytest.mark.parametrize("where", ["unread", "full", "closed"])
+@pytest.mark.slow
+def test_work_does_not_depend_on_who_reads_standard_error(where: str, fleet: str, tmp_path: Path) -> None:
+    (tmp_path / "app").write_bytes(bytes(200_000))
+    words = [str(tmp_path / "app"), "--product", "app", "--version", "1", "--channel", "stable", "--fleet", fleet]
+    err = unread() if where == "unread" else os.open("/dev/full", os.O_WRONLY)
+    line = 'exec "$@" 2>&-' if where == "closed" else 'exec "$@"'
+    command = ["sh", "-c", line, "sh", sys.executable, "-m", "edgeswarm", "publish", *words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=err, text=True, check=False, env=environment())
+    os.close(err)
+    assert done.returncode == 0
+    assert done.stdout.startswith("Published app 1 ")
+    assert list(Path(fleet, "origin", "packs").rglob("*"))
+
+
+@pytest.mark.parametrize("how", ["print", "PlainConsole(highlight=False, soft_wrap=True).print"])
+@pytest.mark.slow
+def test_a_reader_that_has_gone_does_not_change_the_exit_code(how: str) -> None:
+    code = f"""
+import sys, edgeswarm.cli.app as app
+from edgeswarm.cli import main
+from edgeswarm.cli.show import PlainConsole, written
+def run(*_):
+    with written():
+        {how}("x" * 100_000)
+    return 3
+app.run = run
+sys.exit(main([]))
+"""
+    out = unread()
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=out, stderr=subprocess.PIPE, text=True, env=environment(), check=False
+    )
+    os.close(out)
+    assert (done.returncode, done.stderr) == (3, "")
+
+
 @pytest.mark.parametrize("line", ["init {}/f --name acme --json", "init {}/f --name acme", "--version", "--help"])
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
 @pytest.mark.slow
