@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ..abc import OriginWriter, ReadStream
 from ..content.delta import ZstdRanges
 from ..content.digest import Digest
-from ..content.index import PackIndex, check_index, index_name, named_index, pack_name
+from ..content.index import PackIndex, check_index, index_name, manifest_name, named_index, pack_name
 from ..content.manifest import BuiltManifest
 from ..errors import ContentError, PublishError
 from ..trust.catalogue import IndexRef
@@ -65,6 +65,7 @@ class ObjectWriter:
         new_chunks: Chunks that were written because no older pack had them.
         stored_bytes: Bytes of the packs and indexes that were written.
         lost: Indexes that were published before and are of no use any more.
+        needed: Names of all objects that the release takes.
     """
 
     writer: OriginWriter
@@ -75,6 +76,7 @@ class ObjectWriter:
     new_chunks: int = field(default=0, init=False)
     stored_bytes: int = field(default=0, init=False)
     lost: list[IndexRef] = field(default_factory=list, init=False)
+    needed: dict[str, None] = field(default_factory=dict, init=False)
 
     def reuse(self, ref: IndexRef | None) -> PackIndex | None:
         """Return an index that was published before, if it and all its pieces are still what they were; else it is lost."""
@@ -89,6 +91,7 @@ class ObjectWriter:
         else:
             bad = self._unsound(claims)  # outside: that it was cancelled is no damage
             if not bad:
+                self._need(index_name(ref.digest), index)
                 return index
             trouble = next(iter(bad.values()))
         _log.warning("an index is made again, or named no more: %s", trouble)
@@ -119,6 +122,27 @@ class ObjectWriter:
         with PackFile() as pack:
             return self._put(encode_delta(self.read, manifest, full, base, pack, self._encoding(meter)), pack)
 
+    def put_root(self) -> None:
+        """Write the manifest root: last, since it is small."""
+        manifest = self.built.manifest
+        name = manifest_name(manifest.digest)
+        put_named(self.writer, name, lambda: manifest.root_bytes)
+        self.needed[name] = None
+
+    def check_here(self) -> None:
+        """Refuse to sign what is not there: what no release named so far may have been removed meanwhile. Hold the origin's lock.
+
+        Raises:
+            PublishError: An object is gone.
+        """
+        for name in self.needed:
+            if not self.writer.exists(name):
+                why = "was removed at the origin meanwhile, perhaps by `edgeswarm prune`"
+                raise PublishError(f"{name}: {why}; nothing was signed: publish again")
+
+    def _need(self, name: str, index: PackIndex) -> None:
+        self.needed |= dict.fromkeys([name, *map(pack_name, index.packs)])
+
     @property
     def _ahead(self) -> int:
         return _AHEAD_PER_THREAD * (self.options.threads or os.cpu_count() or 1)
@@ -133,4 +157,5 @@ class ObjectWriter:
         name, data = named_index(index)
         put_named(self.writer, index_name(name), lambda: data)
         self.stored_bytes += pack.size + len(data)
+        self._need(index_name(name), index)
         return IndexRef(index.base, name, len(data), index.payload_bytes)
