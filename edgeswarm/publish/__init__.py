@@ -10,6 +10,7 @@ Modules:
     lineage: which older releases a new one is encoded against.
     sound: whether what lies at the origin still is what it was.
     moves: which way a channel may move.
+    mend: damaged packs are written again in their place.
     encode: full pieces and delta units.
     clock: whether the clock may be believed.
     limit: how much an update may cost a site.

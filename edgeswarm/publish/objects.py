@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..abc import OriginWriter, ReadStream
+from ..content.codec import encode_piece
 from ..content.delta import ZstdRanges
 from ..content.digest import Digest
 from ..content.index import PackIndex, check_index, index_name, manifest_name, named_index, pack_name
 from ..content.manifest import BuiltManifest
 from ..errors import ContentError, PublishError
 from ..trust.catalogue import IndexRef
-from .encode import Encoding, encode_delta, encode_full, groups, known_places, new_chunks, plain_bytes
+from .encode import Encoding, encode_delta, encode_full, groups, known_places, new_chunks, plain_bytes, read_chunks
+from .mend import MAX_PATCH_BYTES, mend
 from .options import Meter, PublishOptions
 from .packs import PackFile
 from .reassemble import PublishedArtifact, load_index
@@ -89,7 +91,7 @@ class ObjectWriter:
         except (ContentError, PublishError) as error:
             trouble = str(error)
         else:
-            bad = self._unsound(claims)  # outside: that it was cancelled is no damage
+            bad = self._left_bad(claims)  # outside: that it was cancelled is no damage
             if not bad:
                 self._need(index_name(ref.digest), index)
                 return index
@@ -101,7 +103,7 @@ class ObjectWriter:
     def full(self, older: Sequence[PublishedArtifact]) -> tuple[PackIndex, IndexRef]:
         """Write what no older release has, or what is damaged there, and the full index."""
         known, sizes = known_places(older, self.built), plain_sizes(self.built)
-        for name, trouble in self._unsound([Claim(name, place, sizes[name]) for name, place in known.items()]).items():
+        for name, trouble in self._left_bad([Claim(name, place, sizes[name]) for name, place in known.items()]).items():
             _log.warning("a damaged piece is written anew; publish the release that it is of again to repair it: %s", trouble)
             del known[name]
         fresh = [self.built.manifest.chunk(i).size for i in new_chunks(self.built.manifest, known)]
@@ -109,6 +111,30 @@ class ObjectWriter:
         with PackFile() as pack:
             index = encode_full(self.read, self.built, known, pack, self._encoding(Meter(self.options, "encode", sum(fresh))))
             return index, self._put(index, pack)
+
+    def _left_bad(self, claims: list[Claim]) -> Mapping[Digest, str]:
+        """Return what is wrong with each claim that does not hold, after what can be mended was."""
+        bad = self._unsound(claims)
+        wrong: dict[Digest, list[Claim]] = {}
+        for claim in claims:
+            if claim.name in bad:
+                wrong.setdefault(claim.place.pack, []).append(claim)
+        mended = {claim.name for pack, of_it in wrong.items() if self._mend(pack, of_it) for claim in of_it}
+        return {name: trouble for name, trouble in bad.items() if name not in mended}
+
+    def _mend(self, pack: Digest, claims: list[Claim]) -> bool:
+        """Write a pack again with the pieces of this artifact that are bad in it; delta units are made anew elsewhere."""
+        if sum(claim.place.length for claim in claims) > MAX_PATCH_BYTES or any(claim.size is None for claim in claims):
+            return False
+        return mend(self.writer, pack, {claim.place.offset: self._piece(claim.name) for claim in claims})
+
+    def _piece(self, name: Digest) -> bytes:
+        """Return a page or chunk as it is encoded."""
+        manifest, pages = self.built.manifest, dict(self.built.pages)
+        if name in pages:
+            return encode_piece(pages[name], self.options.level)
+        index = manifest.find(name) or 0
+        return encode_piece(read_chunks(self.read, manifest, range(index, index + 1)), self.options.level)
 
     def _unsound(self, claims: list[Claim]) -> Mapping[Digest, str]:
         meter = Meter(self.options, "check", sum(claim.place.length for claim in claims))
