@@ -232,6 +232,20 @@ class OriginWriter(Protocol):
             PublishError: The origin cannot be read.
         """
 
+    def size(self, name: str) -> int:
+        """Return the bytes of an object, 0 if there is none.
+
+        Raises:
+            PublishError: The origin cannot be read.
+        """
+
+    def delete(self, name: str) -> None:
+        """Remove an object durably; a missing one is fine. Whoever is reading it may fail: nothing may name it any more.
+
+        Raises:
+            PublishError: It cannot be removed.
+        """
+
     def lock(self) -> AbstractContextManager[None]:
         """Keep other publishers out; raises `PublishError` if another one holds it for longer than the implementation waits."""
 

@@ -61,6 +61,13 @@ VERBS = (
     ),
     Verb("refresh", "refresh:refresh", PUBLISHER, "Sign again what would expire, or repair.", "edgeswarm refresh --fleet fleet"),
     Verb(
+        "prune",
+        "prune:prune",
+        PUBLISHER,
+        "Remove old releases from the origin.",
+        "edgeswarm prune --product app --keep 10 --fleet fleet",
+    ),
+    Verb(
         "serve-origin",
         "serve_origin:serve",
         PUBLISHER,

@@ -20,7 +20,7 @@ from ..trust.names import check_name, check_product
 from .confirmed import PEER_SECONDS, Doubt, doubt_of, is_confirmed
 from .interrupt import until_stopped
 from .node_options import CONFIG_FILE, Changes, ConfigFile, FetchLogging, read_config
-from .options import Json
+from .options import Json, Quiet
 from .show import ProgressTeller, human_bytes, progress_teller, show, show_error
 from .trouble import trouble
 
@@ -42,6 +42,7 @@ def fetch(
     config: ConfigFile = CONFIG_FILE,
     changes: Changes = _CHANGES,
     log: FetchLogging = _LOGGING,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> int:
     """Fetch a release into this node's store, from its peers or its uplink; what is here already is not fetched again.
@@ -60,6 +61,7 @@ def fetch(
         config: Configuration file of the node.
         changes: Flags that stand in for values of the file.
         log: What is logged.
+        quiet: Show no progress.
         as_json: Write one JSON object.
     """
     if channel and version:
@@ -74,7 +76,7 @@ def fetch(
     if target is not None and not target.parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder to write it to")
     loaded = read_config(config, changes)
-    with progress_teller(as_json=as_json) as tell:
+    with progress_teller(as_json=as_json, quiet=quiet) as tell:
         values, doubt = trio.run(_fetch, loaded, product, channel, version, target, within, tell)
     code = _tell_doubt(doubt)
     rows = [(source, human_bytes(count)) for source, count in values["by_source"].items() if count]
@@ -142,7 +144,8 @@ async def _find(node: Node, product: str, channel: str, version: str) -> tuple[R
         NotPublishedError: There is no such release or channel.
         TrustError: What the origin says does not verify, and what is known does not do.
     """
-    await node.metadata.want_product(product)
+    if await node.metadata.want_product(product):
+        node.news.look_for(product)
     doubt = await doubt_of(node, PEER_SECONDS if channel else 0.0)
     answered = doubt is not None and doubt.exit_code == TrustError.exit_code
     while True:
@@ -150,7 +153,8 @@ async def _find(node: Node, product: str, channel: str, version: str) -> tuple[R
         try:
             release, _ = await node.find(product, channel=channel, version=version)
         except (NotPublishedError, TrustError):
-            if node.metadata.version and (answered or node.news.checked_at is not None):
+            heard = is_confirmed(node) and node.metadata.knows(product)
+            if node.metadata.version and (answered or heard or node.news.checked_at is not None):
                 raise
         else:
             settled = not channel or (not answered and is_confirmed(node))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PASSPHRASE_VARIABLE = "EDGESWARM_PASSPHRASE"  # noqa: S105  # the name of a variable
 
 FleetFolder = Annotated[str, Parameter(name="--fleet", env_var="EDGESWARM_FLEET")]
+Quiet = Annotated[bool, Parameter(name="--quiet", negative="")]
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 
 

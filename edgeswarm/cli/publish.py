@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from ..content.manifest import ArtifactKind
 from ..publish import PublishOptions, PublishReport, site_cost
 from ..publish import publish as publish_release
-from .options import FleetFolder, Json, now, open_fleet
+from .options import FleetFolder, Json, Quiet, now, open_fleet
 from .show import human_bytes, progress_teller, show
 
 _DEFAULTS = PublishOptions()
@@ -32,6 +32,7 @@ def publish(
     back: Annotated[bool, Parameter(negative="")] = False,
     max_update_bytes: int | None = None,
     clock_is_right: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Publish a file, image or directory, and point a channel at it. Safe to repeat and to interrupt.
@@ -50,9 +51,10 @@ def publish(
         back: Allow to go back to a release that was replaced.
         max_update_bytes: Refuse if a site at what the channel points to now would fetch more, less signed metadata.
         clock_is_right: This machine's clock is right, however long ago or ahead the last signature is.
+        quiet: Show no progress.
         as_json: Write one JSON object.
     """
-    with progress_teller(as_json=as_json) as tell:
+    with progress_teller(as_json=as_json, quiet=quiet) as tell:
         options = PublishOptions(
             compatible=compatible, delta_from=delta_from, level=level, unit_bytes=unit_bytes, kind=kind, back=back,
             max_update_bytes=max_update_bytes, clock_is_right=clock_is_right, progress=tell,

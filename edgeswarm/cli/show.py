@@ -1,10 +1,11 @@
-"""What people and programs are shown: one JSON object, or a few aligned lines; progress on a terminal only."""
+"""What people and programs are shown: one JSON object, or a few aligned lines; progress on standard error."""
 
 from __future__ import annotations
 
 import errno
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,9 @@ from .streams import forget_output
 
 _KIB = 1024
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
+_TELL_SECONDS = 10.0
+"""How long a log waits for the next line of a stage. A guess: CI services end a job that is silent for minutes."""
+
 ProgressTeller = Callable[[str, int, int], None]
 
 
@@ -99,20 +103,48 @@ def human_bytes(count: int) -> str:
 
 
 @contextmanager
-def progress_teller(*, as_json: bool) -> Iterator[ProgressTeller]:
-    """Yield a function `tell(stage, done, total)`: bars on a terminal, one plain line per finished stage elsewhere."""
-    if as_json:
+def progress_teller(*, as_json: bool, quiet: bool = False) -> Iterator[ProgressTeller]:
+    """Yield a function `tell(stage, done, total)`, in bytes: it shows on standard error how far each stage is.
+
+    Args:
+        as_json: A program reads the result: no bars, whatever standard error is.
+        quiet: Show nothing.
+    """
+    if quiet:
         yield lambda _stage, _done, _total: None
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() and not as_json:
         with _bars() as tell:
             yield tell
     else:
-        yield _tell_plainly
+        yield PlainTeller()
 
 
-def _tell_plainly(stage: str, done: int, total: int) -> None:
-    if done == total:
-        print(f"{stage}: {human_bytes(total)}", file=sys.stderr)
+class PlainTeller:
+    """Progress for a log: a line at the end of each stage, and now and then one within a long stage.
+
+    Args:
+        clock: Seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._stage = ""
+        self._ended = ("", 0)
+        self._next = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Tell how far a stage is, if it is time to; a stage without bytes goes without saying."""
+        now = self._clock()
+        if stage != self._stage:
+            self._stage, self._next = stage, now + _TELL_SECONDS
+        if done >= total:
+            self._stage, before, self._ended = "", self._ended, (stage, total)
+            if total and before != self._ended:  # what ends says so more than once
+                print(f"{stage}: {human_bytes(total)}", file=sys.stderr, flush=True)
+        elif now >= self._next:
+            self._next = now + _TELL_SECONDS
+            text = f"{stage}: {human_bytes(done)} of {human_bytes(total)}, {100 * done // total} %"
+            print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -267,7 +267,10 @@ class Fetcher:
     async def _load_index(self, release: Release, base: Digest | None) -> PackIndex:
         ref = release.index_for(base)
         if ref is None:
-            raise FetchError(f"{release.path} was published without an index for this base", temporary=False)
+            raise FetchError(
+                f"{release.path} is no longer offered: its publisher has dropped what it is fetched with; fetch a newer version",
+                temporary=False,
+            )
         data = await self._index_bytes(ref)
         return await in_thread(partial(decode_index, data, ref.digest))
 

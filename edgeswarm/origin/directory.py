@@ -263,6 +263,23 @@ class DirectoryWriter:
         with self._mapped(folder):
             return sorted(_names_below(self._folder, folder))
 
+    def size(self, name: str) -> int:
+        """Return the bytes of an object, 0 if there is none; see `OriginWriter.size`."""
+        check_name(name)
+        with self._mapped(name):
+            try:
+                return os.lstat(os.path.join(self._folder, name)).st_size
+            except FileNotFoundError:
+                return 0
+
+    def delete(self, name: str) -> None:
+        """Remove an object durably; see `OriginWriter.delete`."""
+        check_name(name)
+        path = os.path.join(self._folder, name)
+        with self._mapped(name, "removed"), contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+            _sync_folder(os.path.dirname(path))
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other publishers out, of this process, this machine and (where the share supports flock) others.
@@ -317,12 +334,12 @@ class DirectoryWriter:
                 _sync_folder(os.path.dirname(path.rstrip("/")))
 
     @contextmanager
-    def _mapped(self, name: str) -> Iterator[None]:
+    def _mapped(self, name: str, done: str = "published") -> Iterator[None]:
         """Map what the operating system says to `PublishError`, in one place."""
         try:
             yield
         except OSError as exc:
-            message = f"{name}: cannot be published in {self._folder}: {exc.strerror}"
+            message = f"{name}: cannot be {done} in {self._folder}: {exc.strerror}"
             if exc.errno in FULL_ERRNOS:
                 raise PublishSpaceError(f"{message}; no release changed: make room and publish again") from exc
             raise PublishError(message) from exc

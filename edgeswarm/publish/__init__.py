@@ -10,16 +10,21 @@ Modules:
     lineage: which older releases a new one is encoded against.
     sound: whether what lies at the origin still is what it was.
     moves: which way a channel may move.
+    mend: damaged packs are written again in their place.
     encode: full pieces and delta units.
     clock: whether the clock may be believed.
     limit: how much an update may cost a site.
     objects: packs and indexes at the origin.
+    inventory: which objects at the origin something names.
+    pruning: old releases are removed, and what nothing names.
+    pruned: what is remembered of that.
     release: one release from path to signed origin.
 """
 
 from .enrolment import NodeOptions, Subscription, enrol
 from .fleet import Fleet, init_fleet
 from .options import PublishOptions
+from .pruning import PruneOptions, PruneReport, prune
 from .release import publish
 from .report import DeltaReport, PublishReport, site_cost
 from .signing import RefreshReport, refresh
@@ -30,6 +35,8 @@ __all__ = [
     "Fleet",
     "NodeOptions",
     "NodeRecord",
+    "PruneOptions",
+    "PruneReport",
     "PublishOptions",
     "PublishReport",
     "RefreshReport",
@@ -38,6 +45,7 @@ __all__ = [
     "enrol",
     "init_fleet",
     "nodes_of",
+    "prune",
     "publish",
     "refresh",
     "site_cost",

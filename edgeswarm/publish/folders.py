@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from ..errors import ConfigError
@@ -32,15 +32,7 @@ def write_new(path: str, data: bytes, what: str, *, mode: int = SECRET_MODE) -> 
     Raises:
         ConfigError: There is one already, or it cannot be written.
     """
-    temporary = f"{path}.{os.urandom(6).hex()}.part"
-    with mapped(path, what):
-        try:
-            _write(temporary, data, mode)
-            _FILES.link(temporary, path)
-        finally:
-            if _FILES.exists(temporary):
-                _FILES.unlink(temporary)
-        _FILES.sync_directory(os.path.dirname(path))
+    _put(path, data, what, mode, _FILES.link)
 
 
 def write_over(path: str, data: bytes, what: str, *, mode: int = SECRET_MODE) -> None:
@@ -49,15 +41,7 @@ def write_over(path: str, data: bytes, what: str, *, mode: int = SECRET_MODE) ->
     Raises:
         ConfigError: It cannot be written.
     """
-    temporary = f"{path}.{os.urandom(6).hex()}.part"
-    with mapped(path, what):
-        try:
-            _write(temporary, data, mode)
-            _FILES.rename(temporary, path)
-        finally:
-            if _FILES.exists(temporary):
-                _FILES.unlink(temporary)
-        _FILES.sync_directory(os.path.dirname(path))
+    _put(path, data, what, mode, _FILES.rename)
 
 
 def list_folder(path: str, what: str) -> list[str]:
@@ -116,6 +100,19 @@ def write_files(folder: str, files: Mapping[str, bytes], what: str) -> None:
         with mapped(path, what):
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         write_new(path, data, what)
+
+
+def _put(path: str, data: bytes, what: str, mode: int, place: Callable[[str, str], None]) -> None:
+    """Write a file beside its place, make it durable, and only then give it its name."""
+    temporary = f"{path}.{os.urandom(6).hex()}.part"
+    with mapped(path, what):
+        try:
+            _write(temporary, data, mode)
+            place(temporary, path)
+        finally:
+            if _FILES.exists(temporary):
+                _FILES.unlink(temporary)
+        _FILES.sync_directory(os.path.dirname(path))
 
 
 def _write(path: str, data: bytes, mode: int) -> None:

@@ -16,7 +16,7 @@ Progress = Callable[[str, int, int], None]
 """`progress(stage, done, total)`: bytes of a stage: `read`, `encode`, `delta from <version>`, all plain, or `check`, encoded."""
 
 
-def _silent(_stage: str, _done: int, _total: int) -> None:
+def silent(_stage: str, _done: int, _total: int) -> None:
     """Tell nobody."""
 
 
@@ -54,7 +54,7 @@ class PublishOptions:
     max_update_bytes: int | None = None
     clock_is_right: bool = False
     threads: int = 0
-    progress: Progress = field(default=_silent, repr=False)
+    progress: Progress = field(default=silent, repr=False)
     cancelled: Callable[[], bool] = field(default=_never, repr=False)
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from itertools import islice
 
 from ..abc import OriginWriter
 from ..content.digest import Digest, digest
-from ..content.index import PackIndex, manifest_name
+from ..content.index import PackIndex
 from ..content.manifest import BuiltManifest, build_manifest
 from ..errors import BaseMissingError, ConfigError, ContentError, PublishError, TrustError
 from ..trust.catalogue import MAX_INDEXES, Catalogue, Channel, IndexRef, Release
@@ -29,8 +29,9 @@ from .fleet import Fleet
 from .limit import check_cost
 from .lineage import current_channels, likely_bases, versions_before
 from .moves import check_forward, check_unmoved, current_entry
-from .objects import ObjectWriter, encoder_pool, put_named
+from .objects import ObjectWriter, encoder_pool
 from .options import Meter, PublishOptions
+from .pruned import read_record
 from .reassemble import PublishedArtifact, open_published
 from .report import DeltaReport, PublishReport
 from .signing import write_metadata
@@ -86,7 +87,7 @@ def publish(
     signing_time(repository, now, sure=options.clock_is_right)  # early, before hours of encoding
     _check_keys(aim, repository)
     built = _cut(source, options)
-    _check_wish(aim, catalogue, built, back=options.back)
+    _check_wish(aim, catalogue, built, back=options.back, removed=read_record(writer).removed.get(aim.product, ()))
     with encoder_pool(options) as pool:
         objects = ObjectWriter(writer, source.reader(built.manifest), built, options, pool)
         release = _put_objects(aim, catalogue, objects)
@@ -94,7 +95,7 @@ def publish(
         check_cost(catalogue, channel, release, options.max_update_bytes)
     source.check_unchanged()
     source.check_content(built.manifest)
-    put_named(writer, manifest_name(release.manifest), lambda: built.manifest.root_bytes)
+    objects.put_root()
     signed = _sign(aim, objects, release, current_entry(catalogue, product, channel))
     return _report(aim, objects, signed, time.monotonic() - started)
 
@@ -123,13 +124,13 @@ def _check_keys(aim: _Aim, repository: Repository) -> None:
             raise TrustError(problem + hint)
 
 
-def _check_wish(aim: _Aim, catalogue: Catalogue, built: BuiltManifest, *, back: bool) -> None:
+def _check_wish(aim: _Aim, catalogue: Catalogue, built: BuiltManifest, *, back: bool, removed: Collection[str]) -> None:
     """Refuse early, before hours of encoding, what would be refused at the end."""
     old = _published(aim, catalogue)
     if old is not None and old.manifest != built.manifest.digest:
         raise PublishError(f"{old.path} was published with other content: give the new content a new version")
     if not back:
-        check_forward(catalogue, aim.product, aim.channel, aim.version)
+        check_forward(catalogue, aim.product, aim.channel, aim.version, removed)
 
 
 def _published(aim: _Aim, catalogue: Catalogue) -> Release | None:
@@ -221,6 +222,7 @@ def _sign(aim: _Aim, objects: ObjectWriter, release: Release, before: Channel | 
             repository.delegate(aim.product, aim.fleet.product_keyring(aim.product))
         check_unmoved(before, current_entry(repository.catalogue, aim.product, aim.channel), aim.version)
         release = _with_others(release, _published(aim, repository.catalogue), objects.lost)
+        objects.check_here()
         repository.add_release(release, objects.built.manifest.root_bytes)
         entry = _move_channel(aim, repository)
         _forget_indexes(aim, repository)

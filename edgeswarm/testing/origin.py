@@ -174,6 +174,7 @@ def check_origin_writer(writer: OriginWriter) -> None:
     _check_immutable(writer)
     _check_replace(writer)
     _check_broken_put(writer)
+    _check_delete(writer)
     for name in _BAD_NAMES:
         with _raises(LocalProtocolError, f"put {name!r}"):
             writer.put(name, b"x")
@@ -209,6 +210,18 @@ def _check_broken_put(writer: OriginWriter) -> None:
         with _raises(KeyError, f"put {name}: an error of the caller"):
             writer.put(name, broken(), replace=replace)
         _require(writer.get(name, limit=100) == before, f"put {name}: one that failed in the middle left its traces")
+
+
+def _check_delete(writer: OriginWriter) -> None:
+    data = sample_objects()[_LARGE]
+    _require(writer.size(_LARGE) == len(data) and writer.size("packs/none") == 0, "size: not that of the object")
+    others = [name for name in writer.names("packs") if name != _LARGE]
+    for _ in range(2):  # the second time there is nothing to remove
+        writer.delete(_LARGE)
+        _require(not writer.exists(_LARGE) and writer.size(_LARGE) == 0, "delete: the object is still there")
+    _require(writer.names("packs") == others, "delete: another object is gone too")
+    writer.put(_LARGE, data[:9])
+    _require(writer.get(_LARGE, limit=9) == data[:9], "put after delete: the name is not free")
 
 
 async def _collect(origin: OriginReader, name: str, offset: int, length: int) -> bytes:

@@ -375,7 +375,9 @@ class Catalogue:
             found = self._source.target(release_path(product, version, variant))
             if found is not None:
                 return decode_release(product, version, variant, found.length, found.custom)
-        raise NotPublishedError(f"product {product!r} has no release {version!r} for {compatible!r}")
+        raise NotPublishedError(
+            f"product {product!r} has no release {version!r} for {compatible!r}: it is not published, or no longer offered"
+        )
 
     def releases(self, product: str) -> list[Release]:
         """Return all releases of a product, sorted by path.

@@ -247,6 +247,10 @@ class Repository:
         """Return when each signed role expires, by role."""
         return self._roles.expiries()
 
+    def versions(self) -> dict[str, int]:
+        """Return the version of the newest file of each role; see `RoleSet.versions`."""
+        return self._roles.versions()
+
     def signed_times(self) -> tuple[datetime | None, datetime | None]:
         """Return when the newest timestamp was signed and when it expires; see `RoleSet.signed_times`."""
         return self._roles.signed_times()

@@ -81,6 +81,11 @@ class RoleSet:
         online = {"snapshot": self._snapshot, "timestamp": self._timestamp}
         return {"root": self.root.expires, **roles, **{name: role.expires for name, role in online.items() if role}}
 
+    def versions(self) -> dict[str, int]:
+        """Return the version of the newest file of each role below the root, less the timestamp, by role."""
+        snapshot = {"snapshot": self._snapshot.version} if self._snapshot else {}
+        return snapshot | {role: self.targets[role].version for role in self._files}
+
     def signed_times(self) -> tuple[datetime | None, datetime | None]:
         """Return when the newest timestamp was signed and when it expires; None for what is not known."""
         return (issued_by(self._timestamp), self._timestamp.expires) if self._timestamp else (None, None)

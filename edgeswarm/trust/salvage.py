@@ -19,12 +19,14 @@ from typing import TypeVar
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
 from ..errors import PublishError, TrustError
+from .catalogue import Catalogue
 from .ceremony import check_root
 from .clock import BUILD_TIME, check_aware
 from .metadata import parse, verified_by
 from .names import encoded_role, file_name, split_file_name
 from .repository import Repository
 from .roleset import RoleSet
+from .steps import Target
 from .workflow import ROOT_MAX_BYTES, SNAPSHOT_MAX_BYTES, TARGETS_MAX_BYTES, TIMESTAMP_FILE, TIMESTAMP_MAX_BYTES
 
 Fetch = Callable[[str, int], bytes | None]
@@ -114,7 +116,8 @@ class _Left:
         name = file_name(role, version)
         data = self._fetch(name, TARGETS_MAX_BYTES)
         if data is None or self.file(delegator, role, name, TARGETS_MAX_BYTES, Targets) is None:
-            raise _lost(name)
+            older = next(self._verified(delegator, role, TARGETS_MAX_BYTES, Targets), None)
+            raise _lost(name, _loss(role, older))
         return data
 
     def file(self, delegator: Root | Targets, role: str, name: str, limit: int, kind: type[_Payload]) -> _Payload | None:
@@ -134,8 +137,50 @@ class _Left:
                 yield found
 
 
-def _lost(name: str) -> PublishError:
+def _lost(name: str, loss: str = "") -> PublishError:
     return PublishError(
         f"metadata/{name} is lost or damaged, and only a copy can replace it: put one back, from a backup or from a mirror of the "
-        "origin (it is signed, so that any copy which verifies is right), and repair again"
+        f"origin (it is signed, so that any copy which verifies is right), and repair again{loss}"
     )
+
+
+def _loss(role: str, older: Targets | None) -> str:
+    """Say what a lost targets role means, as far as its newest older file tells."""
+    if older is None:
+        known = "no older file of it verifies"
+    else:
+        said = _products(older) if role == "targets" else _published(role, older)
+        known = f"the newest older file, {file_name(role, older.version)}, has {said}, and lacks what was signed since"
+    if role == "targets":
+        what, last = "it says who signs which product", "a new fleet must be made"
+    else:
+        what, last = f"it says what is published of {role!r}", "publish under another product name, and subscribe the nodes to that"
+    back = "Nothing goes on from an older file: nodes that saw the lost one refuse it, or would be taken back by it"
+    return f". What is lost: {what}; {known}. {back}. If there is no copy anywhere, {last}"
+
+
+def _products(targets: Targets) -> str:
+    roles = targets.delegations.roles if targets.delegations else None
+    return f"the products {', '.join(sorted(roles or {})) or 'none'}"
+
+
+def _published(product: str, targets: Targets) -> str:
+    catalogue = Catalogue(_Said(targets))
+    versions = sorted({release.version for release in catalogue.releases(product)})
+    channels = [catalogue.channel(product, name) for name in catalogue.channels(product)]
+    pointers = ", ".join(f"{channel.name} -> {channel.version}" for channel in channels)
+    return f"the releases {', '.join(versions) or 'none'} and the channels {pointers or 'none'}"
+
+
+class _Said:
+    """What one targets file says (`TargetSource`)."""
+
+    def __init__(self, targets: Targets) -> None:
+        self._targets = targets.targets
+
+    def target(self, path: str) -> Target | None:
+        found = self._targets.get(path)
+        return None if found is None else Target(path, found.length, found.hashes.get("sha256", ""), found.custom)
+
+    def target_paths(self) -> list[str]:
+        return sorted(self._targets)

@@ -12,7 +12,7 @@ from node.world import MemoryOrigin, World
 
 from edgeswarm.cli.confirmed import PEER_SECONDS, Doubt, doubt_of
 from edgeswarm.cli.fetch import _find, _in_time, _tell_doubt
-from edgeswarm.errors import FetchError
+from edgeswarm.errors import FetchError, NotPublishedError
 from edgeswarm.store import MemoryStore
 
 CLOCK = trio.testing.MockClock
@@ -100,6 +100,25 @@ async def test_a_version_needs_no_confirmation(autojump_clock: CLOCK) -> None:
         _, doubt = await _find(node, "app", "", "1")
     assert doubt is None
     assert trio.current_time() == start
+
+
+@pytest.mark.parametrize("has_uplink", [True, False])
+async def test_a_version_that_was_pruned_is_a_final_answer(has_uplink: bool, autojump_clock: CLOCK) -> None:
+    world = World()
+    store = await seeded(world)
+    world.publish("2", b"y")
+    world.repository.remove_release("app", "1")
+    world.sign()
+    origin = MemoryOrigin(world.objects)
+    async with world.node("gateway", origin=origin) as gateway:
+        await gateway.metadata.want_product("app")
+        await gateway.news.check_now()
+        async with world.node("a", peers=("gateway:7651",), store=store, origin=origin if has_uplink else None) as node:
+            if not has_uplink:
+                await node.metadata.changed.wait()  # until then the device has what it saved, in which the version stands
+            with trio.fail_after(60), pytest.raises(NotPublishedError, match="no longer offered") as caught:
+                await _find(node, "app", "", "1")
+    assert caught.value.exit_code == 75
 
 
 def test_a_doubt_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,24 +20,10 @@ from edgeswarm.errors import NoSpaceError, TrustError
 from .processes import environment
 
 
-@pytest.fixture(autouse=True)
-def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A narrow terminal without colours, and nothing of the caller's environment."""
-    monkeypatch.setenv("COLUMNS", "80")
-    for name in ("EDGESWARM_FLEET", "EDGESWARM_PASSPHRASE", "FORCE_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(["init", str(tmp_path / "f"), "--name", "acme"]) == 0
-    capsys.readouterr()
-    return str(tmp_path / "f")
-
-
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
     """Run a command with --json: one object on stdout, nothing on stderr."""
-    code = main([*arguments, "--json"])
+    quiet = ["--quiet"] if arguments[0] in {"publish", "prune"} else []
+    code = main([*arguments, *quiet, "--json"])
     out, err = capsys.readouterr()
     assert (code, err, out.count("\n")) == (0, "", 1)
     found = json.loads(out)
@@ -73,7 +59,7 @@ def test_the_whole_way_of_a_release(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert [delta["base_version"] for delta in report["deltas"]] == ["1"]  # type: ignore[attr-defined]  # a list, from JSON
     assert answer(capsys, "publish", str(file), "--version", "2", *release)["changed"] is False
     file.write_bytes(b"program 1")
-    code, error = refusal(capsys, "publish", str(file), "--version", "1", *release, "--json")
+    code, error = refusal(capsys, "publish", str(file), "--version", "1", *release, "--json", "--quiet")
     assert (code, "--back" in error) == (1, True)
     assert answer(capsys, "publish", str(file), "--version", "1", "--back", *release)["sequence"] == 3
     assert answer(capsys, "refresh", "--fleet", fleet)["files"] == ["metadata/timestamp.json"]

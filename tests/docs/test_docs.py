@@ -18,7 +18,7 @@ from edgeswarm.cli.app import VERBS
 from edgeswarm.demo.result import Check, DeviceResult, Incident, Result, Sample
 from edgeswarm.errors import ConfigError, EdgeswarmError
 from edgeswarm.node.config import config_from, load_config
-from edgeswarm.publish import DeltaReport, NodeRecord, PublishReport, RefreshReport
+from edgeswarm.publish import DeltaReport, NodeRecord, PruneReport, PublishReport, RefreshReport
 from edgeswarm.publish.sites import Certificate
 
 from .shell import ROOT, Running, blocks_of
@@ -165,7 +165,12 @@ def test_every_key_of_a_result_is_documented() -> None:
 
 @pytest.mark.parametrize(
     ("verb", "kinds"),
-    [("publish", [PublishReport, DeltaReport]), ("refresh", [RefreshReport]), ("site show", [NodeRecord, Certificate])],
+    [
+        ("publish", [PublishReport, DeltaReport]),
+        ("refresh", [RefreshReport]),
+        ("prune", [PruneReport]),
+        ("site show", [NodeRecord, Certificate]),
+    ],
     ids=str,
 )
 def test_every_json_key_of_a_report_is_documented(verb: str, kinds: list[type[Any]]) -> None:

@@ -332,6 +332,26 @@ async def test_a_pack_that_is_gone_ends_the_fetch(autojump_clock: CLOCK) -> None
         assert node.uplink.usable
 
 
+@pytest.mark.parametrize("data", [BLOB, BLOB[:20_000]], ids=["pages", "one page"])
+@pytest.mark.parametrize("has_peer", [True, False])
+async def test_a_release_whose_indexes_were_dropped_is_no_longer_offered(
+    data: bytes, has_peer: bool, autojump_clock: CLOCK
+) -> None:
+    world = World()
+    release = world.publish("1", data)
+    world.publish("2", b"other")
+    world.repository.forget_indexes("app", keep=())
+    world.sign()
+    origin, peers = MemoryOrigin(world.objects), ("gateway:7651",) if has_peer else ()
+    async with limit(), world.node("gateway", role="gateway", origin=origin), world.node("a", origin=origin, peers=peers) as node:
+        await current(node)
+        old, _ = await node.find("app", version="1")
+        assert (old.manifest, old.indexes) == (release.manifest, ())
+        with pytest.raises(FetchError, match="1/any is no longer offered") as caught:
+            await node.fetch(old).wait()
+        assert (caught.value.temporary, caught.value.exit_code) == (False, 75)
+
+
 @pytest.mark.parametrize("missing", ["packs/", "index/", "manifests/"])
 async def test_what_the_origin_has_no_more_is_taken_from_neighbours(missing: str, autojump_clock: CLOCK) -> None:
     world = World()

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeswarm.publish import Fleet, refresh
+from edgeswarm.publish import Fleet, PruneOptions, prune, refresh
+from edgeswarm.publish.pruned import read_record
 
 from .world import NOW, Device, World, edited, program, updated
 
@@ -71,6 +72,11 @@ def repair(world: World) -> None:
     refresh(world.fleet, now=world.now, repair=True)
 
 
+def prune_old(world: World) -> None:
+    world.now += timedelta(hours=1)
+    prune(world.fleet, "app", now=world.now, options=PruneOptions(keep=1, grace=timedelta(0)))
+
+
 def remaining(world: World) -> list[str]:
     """Return the names of objects that only a run that was interrupted would leave: metadata of skipped versions aside."""
     return sorted(name for name in world.snapshot() if not name.startswith(("metadata/", ".tmp/")))
@@ -79,8 +85,10 @@ def remaining(world: World) -> list[str]:
 def template(folder: Path, what: Callable[[World], None]) -> World:
     """Return a fleet in the state in which `what` makes sense."""
     world = World.create(folder)
+    for old in ("0.1", "0.2") if what is prune_old else ():
+        world.publish(old.encode(), old, delta_from=0)
     if what is not first_release:
-        world.publish(OLD, "1")
+        world.publish(OLD, "1", delta_from=0)
     if what is repair:
         (world.origin / "metadata" / "timestamp.json").unlink()
     return world
@@ -92,7 +100,7 @@ def copied(template: World, folder: Path) -> World:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", [first_release, update, refresh_all, repair], ids=lambda what: what.__name__)
+@pytest.mark.parametrize("what", [first_release, update, refresh_all, repair, prune_old], ids=lambda what: what.__name__)
 def test_whoever_is_killed_at_any_change_is_run_again(tmp_path: Path, what: Callable[[World], None]) -> None:
     start = template(_new(tmp_path / "template"), what)
     clean = copied(start, _new(tmp_path / "clean"))
@@ -111,6 +119,7 @@ def test_whoever_is_killed_at_any_change_is_run_again(tmp_path: Path, what: Call
         what(world)
         assert seen(device) == seen(Device(clean))
         assert remaining(world) == remaining(clean)
+        assert read_record(world.writer).removed == read_record(clean.writer).removed
         whole(world)
         forget_leftovers(world)
     assert number > 10

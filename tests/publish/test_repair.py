@@ -42,7 +42,7 @@ def test_a_release_is_not_built_on_a_damaged_pack(world: World, damage: str, cap
     assert V2[old.chunk(last.first).offset :] == V1[old.chunk(last.first).offset :]  # both releases have it
     changes = {"flipped": lambda: _flip(pack, last.offset + 1), "cut": lambda: pack.write_bytes(pack.read_bytes()[:-1])}
     changes.get(damage, pack.unlink)()
-    report = world.publish(V2, "2")
+    report = world.publish(V2, "2", level=3)  # the pack is of level 1: it cannot be made again with this one
     assert world.artifact("2").read(0, len(V2)) == V2
     if damage != "lost":  # then nothing of it can be read back, and nothing is reused
         assert report.new_chunks < report.chunks  # what is sound still is
@@ -65,7 +65,43 @@ def test_publishing_again_repairs_chunks_that_lie_in_the_pack_of_another_release
     index = world.artifact("2").full
     shared = next(piece for piece in index.pieces if index.packs[piece.pack] in world.artifact("1").full.packs)
     _flip(world.origin / pack_name(index.packs[shared.pack]), shared.offset + 1)
+    assert world.publish(V2, "2", level=3).changed
+    assert world.artifact("2").read(0, len(V2)) == V2
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_the_pack_of_another_release_is_mended_where_it_lies(world: World, version: str, damage: str) -> None:
+    """By the release that has the damaged pieces too, published again or for the first time: so all that use the pack are whole."""
+    world.publish(V1, "1")
+    ((pack, good),) = _packs(world).items()
+    world.publish(V2, "2")
+    old, last = world.artifact("1").manifest, max(world.artifact("1").full.pieces, key=lambda piece: piece.offset)
+    assert world.artifact("2").manifest.find(old.chunk(last.first).digest) is not None
+    if damage == "cut":
+        pack.write_bytes(good[:-1])
+    else:
+        _flip(pack, last.offset + 1)
+    before = set(_packs(world))
+    report = world.publish(V2 if version == "2" else V2[:2000] + b"third" + V2[2005:], version)
+    assert pack.read_bytes() == good
+    assert report.changed == (version == "3")
+    assert (set(_packs(world)) == before) == (version == "2")
+    assert world.artifact("1").read(0, len(V1)) == V1
+
+
+def test_a_pack_that_is_damaged_elsewhere_too_is_left_as_it_is(world: World) -> None:
+    world.publish(V1, "1")
+    (pack,) = _packs(world)
+    world.publish(V2, "2")
+    index, old = world.artifact("1").full, world.artifact("1").manifest
+    new = world.artifact("2").manifest
+    theirs = next(piece for piece in index.pieces if new.find(old.chunk(piece.first).digest) is None)
+    _flip(pack, theirs.offset + 1)
+    _flip(pack, max(index.pieces, key=lambda piece: piece.offset).offset + 1)
+    damaged = pack.read_bytes()
     assert world.publish(V2, "2").changed
+    assert pack.read_bytes() == damaged
     assert world.artifact("2").read(0, len(V2)) == V2
 
 

@@ -190,6 +190,20 @@ def test_a_lost_role_is_named_and_a_copy_repairs_it(world: World, device: Device
     assert device.version() == "2"
 
 
+PUBLISHED = r"published of 'app'; the newest older file, 1\.app\.json, has the releases 1 and the channels stable -> 1, and lacks"
+SIGNERS = r"who signs which product; the newest older file, 1\.targets\.json, has the products none, and lacks"
+
+
+@pytest.mark.parametrize(("name", "says"), [("2.app", PUBLISHED), ("2.targets", SIGNERS)])
+def test_what_a_lost_role_means_is_said(world: World, device: Device, name: str, says: str) -> None:
+    (world.origin / "metadata" / f"{name}.json").unlink()
+    with pytest.raises(PublishError, match=says + r".*Nothing goes on from an older file.*no copy anywhere"):
+        refreshed(world, repair=True)
+    truncate(world.origin / "metadata" / f"1.{name[2:]}.json")
+    with pytest.raises(PublishError, match=r"; no older file of it verifies\. "):
+        refreshed(world, repair=True)
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_old_files_are_not_missed(world: World, device: Device, damage: Damage) -> None:
     for name in ("1.targets", "1.app", "2.snapshot", "1.root"):
