@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
@@ -102,6 +102,7 @@ class Fetcher:
         config: What can be set of a transfer.
         on_transfer: Called with a transfer that starts (True) or ends (False).
         shelf: Remembers what was begun.
+        make_room: Lets go of what is kept only because there was room.
     """
 
     def __init__(
@@ -116,8 +117,10 @@ class Fetcher:
         config: TransferConfig,
         on_transfer: Callable[[Transfer, bool], None],
         shelf: Shelf,
+        make_room: Callable[[], Awaitable[None]],
     ) -> None:
         self._shelf = shelf
+        self._let_go_of_spare = make_room
         self._store = store
         self._objects = objects
         self._links = links
@@ -178,7 +181,7 @@ class Fetcher:
     ) -> Transfer:
         here = await in_thread(partial(chunks_here, self._store, manifest))
         twins = await in_thread(partial(find_twins, manifest))
-        await in_thread(partial(self._make_room, missing_bytes(manifest, here, twins)))
+        await self._make_room(missing_bytes(manifest, here, twins))
         needed = [manifest.chunk(index).digest for index in here]
         await in_thread(partial(self._store.require, manifest.digest, needed))
         return Transfer(
@@ -186,13 +189,14 @@ class Fetcher:
             here=here, twins=twins, refused=refused,
         )  # fmt: skip
 
-    def _make_room(self, size: int) -> None:
+    async def _make_room(self, size: int) -> None:
         """See that what is missing fits, before a metered uplink is used for it; let go of what nothing needs if it does not."""
         try:
-            self._store.check_room(size)
+            await in_thread(partial(self._store.check_room, size))
         except NoSpaceError:
-            self._store.collect()
-            self._store.check_room(size)
+            await self._let_go_of_spare()
+            await in_thread(self._store.collect)
+            await in_thread(partial(self._store.check_room, size))
 
     async def _root(self, release: Release) -> bytes:
         name = release.manifest.hex()

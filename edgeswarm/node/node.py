@@ -47,6 +47,7 @@ from .partials import Partials
 from .peer import Peer
 from .shelf import Shelf
 from .threads import in_thread
+from .unfollowed import Unfollowed
 from .uplink import Uplink
 
 _log = logging.getLogger("edgeswarm.node")
@@ -98,6 +99,7 @@ class Node:
                 origin, Partials(partials), retry_seconds=config.uplink.retry_seconds, dice=dice, on_change=self._on_uplink
             )
         self._shelf = Shelf(store)
+        self._unfollowed = Unfollowed(store, self._shelf, products, config.node.unfollowed_days, self._seconds, self.forget)
         self.news = Newsroom(self.metadata, self.uplink, poll_seconds, self.own.key, dice)
         self._hub = Hub(store, self.metadata, self._news, self.news.consider, self._on_partial)
         self.links = Links(transport(self), self._hub, self._hello, self.own.key, config.lan.max_links, dice, self._on_peer)
@@ -108,7 +110,8 @@ class Node:
         self._hub.on_coming = objects.coming
         window = TransferConfig(window_chunks=config.lan.window_chunks, open_chunks=config.lan.open_chunks)
         self._fetcher = Fetcher(
-            store, objects, self.links, self._hub, self.uplink, self.own.key, dice, window, self._hub.on_transfer, self._shelf
+            store, objects, self.links, self._hub, self.uplink, self.own.key, dice, window, self._hub.on_transfer, self._shelf,
+            partial(self._unfollowed.let_go, at_once=True),
         )  # fmt: skip
         self._jobs: dict[Digest, Job] = {}
         self._ended: dict[Digest, dict[str, Any]] = {}
@@ -120,17 +123,23 @@ class Node:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; reports when what was saved is loaded and links are accepted."""
         await self.metadata.load()
+        await self._unfollowed.let_go()
         lost = await self._load_held()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._bound = await nursery.start(partial(self.links.run, self.config.lan.listen, self.config.lan.peers))
             nursery.start_soon(self.news.run, self._on_metadata, lambda: self._hub.post_all(self._news()))
             nursery.start_soon(self._remember_peers)
+            nursery.start_soon(self._unfollowed.run)
             if self.uplink is not None:
                 nursery.start_soon(self.uplink.run)
             for digest in lost:
                 self._repair(digest)
             task_status.started()
+
+    def _seconds(self) -> float:
+        """Return seconds since 1970, whatever a clock says that was never set."""
+        return self.metadata.time_floor.now(self.clock()).timestamp()
 
     def _on_peer(self, peer: Peer, came: bool) -> None:
         self._hub.on_peer(peer, came)
@@ -228,6 +237,7 @@ class Node:
             with job.scope:
                 if before is not None:  # cancelled, and not ended yet
                     await before.finished.wait()
+                await self._unfollowed.fetched(job.release.product)
                 await self._bring(job)
                 await self._hold(job)
                 error = None
