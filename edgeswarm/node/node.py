@@ -101,17 +101,17 @@ class Node:
         self._shelf = Shelf(store)
         self._unfollowed = Unfollowed(store, self._shelf, products, config.node.unfollowed_days, self._seconds, self.forget)
         self.news = Newsroom(self.metadata, self.uplink, poll_seconds, self.own.key, dice)
-        self._hub = Hub(store, self.metadata, self._news, self.news.consider, self._on_partial)
+        self._hub = Hub(
+            store, self.metadata, news=self._news, on_news=self.news.consider, on_partial=self._on_partial, on_lost=self._repair,
+            on_wanted=self._host, coming=lambda kind, name: self._objects.coming(kind, name),
+        )  # fmt: skip
         self.links = Links(transport(self), self._hub, self._hello, self.own.key, config.lan.max_links, dice, self._on_peer)
         self._hub.links = self.news.links = self.links
-        self._hub.on_lost = self._repair
-        self._hub.on_wanted = partial(self._want, guest=True)
-        objects = Objects(store, self.links, self.uplink, self.own.key)
-        self._hub.on_coming = objects.coming
+        self._objects = Objects(store, self.links, self.uplink, self.own.key)
         window = TransferConfig(window_chunks=config.lan.window_chunks, open_chunks=config.lan.open_chunks)
         self._fetcher = Fetcher(
-            store, objects, self.links, self._hub, self.uplink, self.own.key, dice, window, self._hub.on_transfer, self._shelf,
-            partial(self._unfollowed.let_go, at_once=True),
+            store, self._objects, self.links, self._hub, self.uplink, self.own.key, dice, window, self._hub.on_transfer,
+            self._shelf, partial(self._unfollowed.let_go, at_once=True),
         )  # fmt: skip
         self._jobs: dict[Digest, Job] = {}
         self._ended: dict[Digest, dict[str, Any]] = {}
@@ -202,14 +202,15 @@ class Node:
             TrustError: Metadata has expired, or a channel went back.
             ConfigError: What is asked for is no name.
         """
-        await self._want(product)
+        if await self.metadata.want_product(product):
+            self.news.look_for(product)
         moved = await self.metadata.channel(product, channel) if channel else None
         wanted = moved.version if moved is not None else version
         return self.metadata.release(product, wanted, self.config.node.compatible), moved
 
-    async def _want(self, product: str, *, guest: bool = False) -> None:
-        """Keep a product's metadata up to date from now on, for this node or for a peer that has no other source."""
-        if await self.metadata.want_product(product, guest=guest):
+    def _host(self, product: str, peer: bytes) -> None:
+        """Keep a product's metadata up to date for a peer, which may have no other source."""
+        if self.metadata.host_product(product, peer):
             self.news.look_for(product)
 
     def subscribe(self, product: str, channel: str) -> Subscription:
