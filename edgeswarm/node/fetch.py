@@ -15,7 +15,7 @@ from ..content.codec import decode_piece
 from ..content.digest import Digest, check_digest, short
 from ..content.index import INDEX_MAX_BYTES, PackIndex, check_index, decode_index, index_name, manifest_name, pack_name
 from ..content.manifest import Manifest, PageRef, load_manifest
-from ..errors import EdgeswarmError, FetchError, NoSpaceError
+from ..errors import ContentError, EdgeswarmError, FetchError, NoSpaceError, StoreError
 from ..exchange import TransferConfig
 from ..trust.catalogue import IndexRef, Release
 from .artifacts import chunks_here, find_twins, load_stored_manifest, missing_bytes
@@ -153,6 +153,23 @@ class Fetcher:
         async with self._alone(manifest.digest):  # it may be on its way as a base for another release
             job.transfer = await self._transfer(manifest, indexes, self._uplink, refused)
             await self._drive(job.transfer)
+        await self._drop_partials(release)
+
+    async def _drop_partials(self, release: Release) -> None:
+        """Drop the beginnings of pieces of a release that is here whole: it may have come from elsewhere, and in an earlier run."""
+        for ref in release.indexes:
+            if self._uplink is not None and self._uplink.has_partials:
+                index = await in_thread(partial(self._stored_index, ref))
+                if index is not None:
+                    self._uplink.drop_partials(index)
+
+    def _stored_index(self, ref: IndexRef) -> PackIndex | None:
+        try:
+            data = self._store.load_object(f"index/{ref.digest.hex()}")
+            return decode_index(data, ref.digest) if data is not None else None
+        except (StoreError, ContentError) as error:
+            _log.info("index %s: %s", short(ref.digest), error)
+            return None
 
     @asynccontextmanager
     async def _alone(self, manifest: Digest) -> AsyncIterator[None]:
