@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import trio
 
 from ..abc import ChunkStore
-from ..errors import EdgeswarmError, ExpiredError, NotPublishedError, StoreError
+from ..errors import EdgeswarmError, ExpiredError, NotPublishedError, StoreError, TrustError
 from ..store.floorbook import FloorBook
 from ..trust.catalogue import Catalogue, Channel, Release
 from ..trust.client import ExpiryPolicy, Outcome, Steps, TrustClient, Want, grace
@@ -76,7 +76,17 @@ class Metadata:
         self._files: dict[str, bytes] = {}
         self._found: _Verified | None = None
         self.changed = trio.Event()
-        self.last_error = ""
+        self._failure: EdgeswarmError | None = None
+
+    @property
+    def last_error(self) -> str:
+        """Why the newest answer was not taken, for people; empty: it was."""
+        return str(self._failure or "")
+
+    @property
+    def refused(self) -> bool:
+        """Whether the newest answer came and did not verify; who broke off, or has not all files, is another matter."""
+        return isinstance(self._failure, TrustError)
 
     @property
     def version(self) -> int:
@@ -136,7 +146,7 @@ class Metadata:
             try:
                 await self._refresh(_nobody)
             except EdgeswarmError as error:
-                self.last_error = str(error)
+                self._failure = error
                 _log.warning("saved metadata: %s", error)
 
     def _load_files(self) -> None:
@@ -173,9 +183,9 @@ class Metadata:
         try:
             changed = await self._refresh(answer)
         except EdgeswarmError as error:
-            self.last_error = str(error)
+            self._failure = error
             raise
-        self.last_error = ""
+        self._failure = None
         return changed
 
     async def _refresh(self, answer: Answer) -> bool:
@@ -310,6 +320,7 @@ class Metadata:
             "expires": expires.isoformat() if expires else None,
             "expires_first": first,
             "error": self.last_error,
+            "refused": self.refused,
             "products": {product: self._trouble_with(product) for product in self._wanted()},
             "troubles": [*self._book.troubles, *self._troubles],
         }

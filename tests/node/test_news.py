@@ -420,6 +420,30 @@ async def test_a_peer_has_one_deadline_for_all_that_it_brings(autojump_clock: CL
         assert node.metadata.version == 0
 
 
+@pytest.mark.parametrize("lies", [False, True])
+async def test_who_breaks_off_is_told_from_who_lies(lies: bool, autojump_clock: CLOCK) -> None:
+    """A peer that has newer metadata goes in the middle of it, or sends a snapshot that is none."""
+    world = World()
+    world.publish("1", b"x")
+    old = dict(world.objects)
+    world.publish("2", b"y")
+    async with world.node("gateway", origin=MemoryOrigin(old)) as node:
+        await until(lambda: node.metadata.version == 2)
+        assert (node.metadata.last_error, node.metadata.refused) == ("", False)
+        async with remote(world) as peer:
+            await peer.say(News(timestamp_version=3, uplink=False))
+            while (event := await peer.hear_a(GetObject)).name != "3.snapshot.json":
+                data = world.objects.get(f"metadata/{event.name}", b"")
+                await peer.say(ObjectData(request=event.request, last=True, found=bool(data), data=data))
+            if lies:
+                await peer.say(ObjectData(request=event.request, last=True, data=b"{}"))
+        with trio.fail_after(0.5):  # before the next poll
+            await until(lambda: node.metadata.last_error)
+        told = node.status()["metadata"]
+        assert (told["refused"], node.metadata.version) == (lies, 2)
+        assert lies or "the link to remote ended before 3.snapshot.json came" in told["error"]
+
+
 @pytest.mark.parametrize("name", ["timestamp.json", "2.snapshot.json", "1.targets.json", "2.app.json"])
 async def test_a_damaged_metadata_file_is_fetched_again(name: str, autojump_clock: CLOCK) -> None:
     world, store = World(), Rotten()
