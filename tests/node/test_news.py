@@ -542,3 +542,30 @@ async def test_a_slow_object_crosses_one_uplink(autojump_clock: CLOCK) -> None:
                 nursery.start_soon(obtain, node)
         assert got == [data] * 3
         assert sum(origin.bytes_of("indexes/slow") for origin in origins) == len(data)
+
+
+async def test_a_second_object_waits_for_a_peer_that_holds_a_question_open(autojump_clock: CLOCK) -> None:
+    """The peer fetches both over its uplink, slowly; that it has not answered the first question does not make it mute."""
+    world = World()
+    names = ["indexes/one", "indexes/two"]
+    world.objects |= dict.fromkeys(names, bytes(50_000))
+    origins = [MemoryOrigin(world.objects, rate=10_000) for _ in range(2)]
+    async with (
+        world.node("a", origin=origins[0]) as first,
+        world.node("b", origin=origins[1], peers=("a:7651",)) as second,
+        trio.open_nursery() as nursery,
+    ):
+        await until(lambda: first.links.peers and second.links.peers)
+
+        async def obtain(node: Node, name: str) -> None:
+            assert node.uplink is not None
+            read = partial(node.uplink.read, name, limit=50_000)
+            digest_of = f"{names.index(name):064x}"
+            await node._fetcher._objects.obtain("index", digest_of, 50_000, lambda _data: None, read)
+
+        for node in (first, second):
+            for name in names:
+                nursery.start_soon(obtain, node, name)
+            if node is first:
+                await until(lambda: all(first._objects.coming("index", f"{n:064x}") is not None for n in range(2)))
+    assert [sum(origin.bytes_of(name) for name in names) for origin in origins] == [100_000, 0]
