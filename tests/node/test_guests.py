@@ -118,3 +118,22 @@ async def test_a_peer_that_names_every_product(autojump_clock: CLOCK, monkeypatc
             await until(lambda: node.metadata.version == gateway.metadata.version == 4 and node.metadata.knows("app"))
             assert await current(node) == newer
         nursery.cancel_scope.cancel()
+
+
+async def test_what_had_to_make_room_is_sought_no_more(autojump_clock: CLOCK, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guests_module, "MOST_GUESTS", 1)
+    world = World()
+    for product in ("lost", "other"):
+        world.repository.delegate(product, Keyring((world.keys[0].public,)))
+    world.sign()
+    (lost,) = (name for name in world.objects if "lost" in name)
+    del world.objects[lost]
+    async with world.node("gateway", origin=MemoryOrigin(world.objects)) as node:
+        await until(lambda: node.metadata.version)
+        node._host("lost", b"peer")
+        await trio.sleep(10)
+        assert list(node.news._looking) == ["lost"]
+        node._host("other", b"peer")
+        await trio.sleep(60)
+        assert list(node.news._looking) == []
+        assert node.metadata.knows("other")
