@@ -72,13 +72,13 @@ def _exit_code(found: dict[str, Any]) -> int:
 
 
 def _is_refused(found: dict[str, Any]) -> bool:
-    """Tell if newer metadata came and did not verify: the link is well, and what failed is not what the link last failed with.
+    """Tell if newer metadata came and did not verify, though the origin answers.
 
     Once what is here has expired, that is said instead: an origin that nobody signs for any more has an expired answer too.
     """
     uplink, metadata = found["uplink"], found["metadata"]
     usable = uplink is not None and uplink["usable"]
-    return bool(usable and metadata["error"] and metadata["error"] != uplink["error"] and not metadata["stale"])
+    return bool(usable and metadata["refused"] and not metadata["stale"])
 
 
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:

@@ -35,6 +35,7 @@ class NodeSection:
         quota_mib: Most MiB of chunks in the store; 0: no quota.
         min_free_mib: MiB of disk that the store leaves free.
         expiry_grace_days: Days for which expired metadata still verifies, marked stale; 0: strict.
+        unfollowed_days: Days for which releases of a product stay that is not subscribed to any more; 0: they go at the next start.
     """
 
     state: Path
@@ -44,12 +45,13 @@ class NodeSection:
     quota_mib: int = 0
     min_free_mib: int = 32
     expiry_grace_days: int = 0
+    unfollowed_days: int = 7
 
     def __post_init__(self) -> None:
         if self.role not in {"device", "gateway"}:
             raise ConfigError(f"node.role: wanted 'device' or 'gateway', got {self.role!r}")
         check_name(self.compatible, "node.compatible", ConfigError)
-        for name in ("quota_mib", "min_free_mib", "expiry_grace_days"):
+        for name in ("quota_mib", "min_free_mib", "expiry_grace_days", "unfollowed_days"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"node.{name}: must not be negative")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
@@ -15,7 +15,7 @@ from ..content.codec import decode_piece
 from ..content.digest import Digest, check_digest, short
 from ..content.index import INDEX_MAX_BYTES, PackIndex, check_index, decode_index, index_name, manifest_name, pack_name
 from ..content.manifest import Manifest, PageRef, load_manifest
-from ..errors import EdgeswarmError, FetchError, NoSpaceError
+from ..errors import ContentError, EdgeswarmError, FetchError, NoSpaceError, StoreError
 from ..exchange import TransferConfig
 from ..trust.catalogue import IndexRef, Release
 from .artifacts import chunks_here, find_twins, load_stored_manifest, missing_bytes
@@ -102,6 +102,7 @@ class Fetcher:
         config: What can be set of a transfer.
         on_transfer: Called with a transfer that starts (True) or ends (False).
         shelf: Remembers what was begun.
+        make_room: Lets go of what is kept only because there was room.
     """
 
     def __init__(
@@ -116,8 +117,10 @@ class Fetcher:
         config: TransferConfig,
         on_transfer: Callable[[Transfer, bool], None],
         shelf: Shelf,
+        make_room: Callable[[], Awaitable[None]],
     ) -> None:
         self._shelf = shelf
+        self._let_go_of_spare = make_room
         self._store = store
         self._objects = objects
         self._links = links
@@ -150,6 +153,23 @@ class Fetcher:
         async with self._alone(manifest.digest):  # it may be on its way as a base for another release
             job.transfer = await self._transfer(manifest, indexes, self._uplink, refused)
             await self._drive(job.transfer)
+        await self._drop_partials(release)
+
+    async def _drop_partials(self, release: Release) -> None:
+        """Drop the beginnings of pieces of a release that is here whole: it may have come from elsewhere, and in an earlier run."""
+        for ref in release.indexes:
+            if self._uplink is not None and self._uplink.has_partials:
+                index = await in_thread(partial(self._stored_index, ref))
+                if index is not None:
+                    self._uplink.drop_partials(index)
+
+    def _stored_index(self, ref: IndexRef) -> PackIndex | None:
+        try:
+            data = self._store.load_object(f"index/{ref.digest.hex()}")
+            return decode_index(data, ref.digest) if data is not None else None
+        except (StoreError, ContentError) as error:
+            _log.info("index %s: %s", short(ref.digest), error)
+            return None
 
     @asynccontextmanager
     async def _alone(self, manifest: Digest) -> AsyncIterator[None]:
@@ -178,7 +198,7 @@ class Fetcher:
     ) -> Transfer:
         here = await in_thread(partial(chunks_here, self._store, manifest))
         twins = await in_thread(partial(find_twins, manifest))
-        await in_thread(partial(self._make_room, missing_bytes(manifest, here, twins)))
+        await self._make_room(missing_bytes(manifest, here, twins))
         needed = [manifest.chunk(index).digest for index in here]
         await in_thread(partial(self._store.require, manifest.digest, needed))
         return Transfer(
@@ -186,13 +206,14 @@ class Fetcher:
             here=here, twins=twins, refused=refused,
         )  # fmt: skip
 
-    def _make_room(self, size: int) -> None:
+    async def _make_room(self, size: int) -> None:
         """See that what is missing fits, before a metered uplink is used for it; let go of what nothing needs if it does not."""
         try:
-            self._store.check_room(size)
+            await in_thread(partial(self._store.check_room, size))
         except NoSpaceError:
-            self._store.collect()
-            self._store.check_room(size)
+            await self._let_go_of_spare()
+            await in_thread(self._store.collect)
+            await in_thread(partial(self._store.check_room, size))
 
     async def _root(self, release: Release) -> bytes:
         name = release.manifest.hex()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -39,17 +39,25 @@ class Hub:
         news: Returns what this node tells of itself at the moment.
         on_news: Called with a peer that came or told news.
         on_partial: Called with a peer and what it shares of a piece that arrives over its uplink.
+        on_lost: Called with a release that was held whole and is not any more.
+        on_wanted: Called with a product that a peer asks about and this node does not follow, and with who asks.
+        coming: See `Source.coming`.
     """
 
     def __init__(
-        self, store: ChunkStore, metadata: Metadata, news: Callable[[], News], on_news: Callable[[Peer], None],
-        on_partial: Callable[[Peer, Partial], None]
-    ) -> None:  # fmt: skip
+        self,
+        store: ChunkStore,
+        metadata: Metadata,
+        *,
+        news: Callable[[], News],
+        on_news: Callable[[Peer], None],
+        on_partial: Callable[[Peer, Partial], None],
+        on_lost: Callable[[Digest], None],
+        on_wanted: Callable[[str, bytes], None],
+        coming: Callable[[str, str], trio.Event | None],
+    ) -> None:
         self.transfers: dict[Digest, Transfer] = {}
         self.held: dict[Digest, Manifest] = {}
-        self.on_lost: Callable[[Digest], None] = lambda _manifest: None
-        self.on_wanted: Callable[[str], Awaitable[object]] = _nobody
-        self.on_coming: Callable[[str, str], trio.Event | None] = lambda _kind, _name: None
         self._links: Links | None = None
         self._introductions = Introductions(lambda address, node: self.links.is_proven(address, node))
         self._store = store
@@ -57,6 +65,9 @@ class Hub:
         self._news = news
         self._on_news = on_news
         self._on_partial = on_partial
+        self._on_lost = on_lost
+        self._on_wanted = on_wanted
+        self.coming = coming
         # Above every number of an earlier run: claims of before a restart must look old.
         self._sequence = time.time_ns()
 
@@ -147,7 +158,7 @@ class Hub:
 
     # What peers need (`Host`).
 
-    async def find_object(self, kind: str, name: str, limit: int) -> bytes | None:
+    async def find_object(self, asker: bytes, kind: str, name: str, limit: int) -> bytes | None:
         """See `Host.find_object`."""
 
         def find() -> bytes | None:
@@ -159,14 +170,10 @@ class Hub:
             return data if data is not None and len(data) <= limit else None
 
         data = await in_thread(find)
-        product = self._metadata.missing_product(name) if data is None and kind == "metadata" else ""
-        if product:  # the peer asks again; it may have no other source
-            await self.on_wanted(product)
+        product = self._metadata.product_of_others(name) if kind == "metadata" else ""
+        if product:  # if it is not here the peer asks again; it may have no other source
+            self._on_wanted(product, asker)
         return data
-
-    def coming(self, kind: str, name: str) -> trio.Event | None:
-        """See `Host.coming`."""
-        return self.on_coming(kind, name)
 
     async def read_chunks(self, manifest: Digest, chunks: Sequence[int]) -> list[bytes | None]:
         """See `Host.read_chunks`."""
@@ -193,7 +200,7 @@ class Hub:
         if self.held.pop(manifest, None) is not None:
             for chunk in chunks:
                 self.post_all(Drop(manifest=manifest, index=chunk))
-            self.on_lost(manifest)
+            self._on_lost(manifest)
 
     def on_chunk(self, peer: Peer, manifest: Digest, chunk: int, data: bytes) -> None:
         """See `Host.on_chunk`."""
@@ -265,10 +272,6 @@ class Hub:
         self.post_all(self._news())  # before any claim: one of a node without an uplink counts for nothing
         for transfer in list(self.transfers.values()):
             transfer.uplink_changed()
-
-
-async def _nobody(_product: str) -> None:
-    """Set by the node."""
 
 
 def _post_have(peer: Peer, manifest: Digest, chunks: Sequence[int], n_chunks: int, *, replace: bool) -> None:

@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 import trio
 
 from ..abc import ChunkStore
-from ..errors import EdgeswarmError, ExpiredError, NotPublishedError, StoreError
+from ..errors import EdgeswarmError, ExpiredError, NotPublishedError, StoreError, TrustError
 from ..store.floorbook import FloorBook
 from ..trust.catalogue import Catalogue, Channel, Release
 from ..trust.client import ExpiryPolicy, Outcome, Steps, TrustClient, Want, grace
 from ..trust.clock import TimeFloor
 from ..trust.floors import Floors
+from .guests import Guests
 from .threads import in_thread
 
 _log = logging.getLogger("edgeswarm.metadata")
@@ -69,13 +70,23 @@ class Metadata:
         self._policy: ExpiryPolicy = grace(grace_days)
         self._clock = clock
         self._products = dict.fromkeys(products)
-        self._guests: dict[str, None] = {}  # products that only peers want
+        self._guests = Guests()
         self._troubles: list[str] = []
         self._lock = trio.Lock()
         self._files: dict[str, bytes] = {}
         self._found: _Verified | None = None
         self.changed = trio.Event()
-        self.last_error = ""
+        self._failure: EdgeswarmError | None = None
+
+    @property
+    def last_error(self) -> str:
+        """Why the newest answer was not taken, for people; empty: it was."""
+        return str(self._failure or "")
+
+    @property
+    def refused(self) -> bool:
+        """Whether the newest answer came and did not verify; who broke off, or has not all files, is another matter."""
+        return isinstance(self._failure, TrustError)
 
     @property
     def version(self) -> int:
@@ -135,7 +146,7 @@ class Metadata:
             try:
                 await self._refresh(_nobody)
             except EdgeswarmError as error:
-                self.last_error = str(error)
+                self._failure = error
                 _log.warning("saved metadata: %s", error)
 
     def _load_files(self) -> None:
@@ -172,9 +183,9 @@ class Metadata:
         try:
             changed = await self._refresh(answer)
         except EdgeswarmError as error:
-            self.last_error = str(error)
+            self._failure = error
             raise
-        self.last_error = ""
+        self._failure = None
         return changed
 
     async def _refresh(self, answer: Answer) -> bool:
@@ -217,7 +228,7 @@ class Metadata:
     async def _verify(self, client: TrustClient, answer: Answer) -> _Verified:
         await _drive(client.refresh(), answer)
         failed: dict[str, EdgeswarmError] = {}
-        products = tuple(self._products | self._guests)  # others may come meanwhile
+        products = tuple(self._wanted())  # others may come meanwhile
         for product in products:
             try:
                 await _drive(client.product(product), answer)
@@ -230,8 +241,10 @@ class Metadata:
         outcome, before = found.outcome, self._found
         newer = outcome.timestamp_version > self.version or bool(outcome.changed)
         newer = newer or (before is not None and not set(found.products) <= set(before.products))
-        await in_thread(partial(self._save, outcome))
-        self._files = {name: data for name, data in (self._files | outcome.changed).items() if name not in outcome.obsolete}
+        left = {name for name in self._files if _role_of(name) in self._guests.left and name not in found.client.files}
+        obsolete = left.union(outcome.obsolete)
+        await in_thread(partial(self._save, outcome, obsolete))
+        self._files = {name: data for name, data in (self._files | outcome.changed).items() if name not in obsolete}
         self._found = found
         for name in outcome.damaged:
             self._note_damage(f"{name}: does not verify")
@@ -242,26 +255,32 @@ class Metadata:
             self._tell()
         return newer
 
-    async def want_product(self, product: str, *, guest: bool = False) -> bool:
-        """Keep another product up to date from the next refresh on; return whether it is new.
-
-        Args:
-            product: Name of the product.
-            guest: Only peers want it: whatever is wrong with it does not count for this node.
-        """
-        fresh = product not in self._products and product not in self._guests
-        if not guest:
-            self._guests.pop(product, None)
-            self._products[product] = None
-        elif fresh:
-            self._guests[product] = None
+    async def want_product(self, product: str) -> bool:
+        """Keep another product up to date from the next refresh on; return whether it is new."""
+        fresh = not self.wants(product)
+        self._guests.remove(product)
+        self._products[product] = None
         return fresh
 
-    def missing_product(self, name: str) -> str:
-        """Return the product whose role a file name asks for, if it is published and not kept up to date here; else ""."""
-        product = name.partition(".")[2].removesuffix(".json")
+    def host_product(self, product: str, peer: bytes) -> bool:
+        """Keep a product up to date that only a peer wants; return whether it is new.
+
+        Whatever is wrong with it does not count for this node, and others may take its place: see `Guests`.
+        """
+        return self._guests.want(product, peer, trio.current_time())
+
+    def product_of_others(self, name: str) -> str:
+        """Return the product whose role a file name asks for, if it is published and this node does not follow it; else ""."""
+        product = _role_of(name)
         published = self._found is not None and product in self._found.client.roles()
-        return product if published and product not in self._products | self._guests else ""
+        return product if published and product not in self._products else ""
+
+    def wants(self, product: str) -> bool:
+        """Tell if a product is kept up to date, for this node or for a peer."""
+        return product in self._products or product in self._guests
+
+    def _wanted(self) -> dict[str, None]:
+        return self._products | dict.fromkeys(self._guests)
 
     def knows(self, product: str) -> bool:
         """Tell if the last refresh that succeeded brought a product's role up to date."""
@@ -275,11 +294,11 @@ class Metadata:
                 await in_thread(partial(self._store.save_objects, {_PREFIX + name: data for name, data in roots.items()}))
                 self._files = self._files | roots
 
-    def _save(self, outcome: Outcome) -> None:
+    def _save(self, outcome: Outcome, obsolete: Iterable[str]) -> None:
         """Save new files, the floors that they raise, and that others are obsolete, all or nothing."""
         files = {_PREFIX + name: data for name, data in outcome.changed.items()}
         # Peers that were away for long need every root.
-        gone = [_PREFIX + name for name in outcome.obsolete if not name.endswith("root.json")]
+        gone = [_PREFIX + name for name in sorted(obsolete) if not name.endswith("root.json")]
         self._book.raise_to(Floors(outcome.floor, TimeFloor().raised(outcome.issued)), files, gone if files else ())
 
     def _tell(self) -> None:
@@ -301,7 +320,8 @@ class Metadata:
             "expires": expires.isoformat() if expires else None,
             "expires_first": first,
             "error": self.last_error,
-            "products": {product: self._trouble_with(product) for product in self._products | self._guests},
+            "refused": self.refused,
+            "products": {product: self._trouble_with(product) for product in self._wanted()},
             "troubles": [*self._book.troubles, *self._troubles],
         }
 
@@ -332,6 +352,11 @@ class Metadata:
     def release(self, product: str, version: str, compatible: str) -> Release:
         """Return the release of a version for this node's hardware; `NotPublishedError` if there is none."""
         return self._catalogue_of(product).release(product, version, compatible)
+
+
+def _role_of(name: str) -> str:
+    """Return the role that a file name is for; something that is none for the name of another file."""
+    return name.partition(".")[2].removesuffix(".json")
 
 
 def _age(outcome: Outcome) -> tuple[int, int]:

@@ -148,7 +148,7 @@ class Newsroom:
     async def _look_for(self, product: str) -> None:
         pause = _FIRST_PAUSE_SECONDS
         try:
-            while not self._metadata.knows(product):
+            while self._metadata.wants(product) and not self._metadata.knows(product):
                 async with self._look_turn:  # who looks for one product brings the others
                     await self._look_around(product)
                 await trio.sleep(pause)

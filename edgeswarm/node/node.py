@@ -47,6 +47,7 @@ from .partials import Partials
 from .peer import Peer
 from .shelf import Shelf
 from .threads import in_thread
+from .unfollowed import Unfollowed
 from .uplink import Uplink
 
 _log = logging.getLogger("edgeswarm.node")
@@ -98,17 +99,19 @@ class Node:
                 origin, Partials(partials), retry_seconds=config.uplink.retry_seconds, dice=dice, on_change=self._on_uplink
             )
         self._shelf = Shelf(store)
+        self._unfollowed = Unfollowed(store, self._shelf, products, config.node.unfollowed_days, self._seconds, self.forget)
         self.news = Newsroom(self.metadata, self.uplink, poll_seconds, self.own.key, dice)
-        self._hub = Hub(store, self.metadata, self._news, self.news.consider, self._on_partial)
+        self._hub = Hub(
+            store, self.metadata, news=self._news, on_news=self.news.consider, on_partial=self._on_partial, on_lost=self._repair,
+            on_wanted=self._host, coming=lambda kind, name: self._objects.coming(kind, name),
+        )  # fmt: skip
         self.links = Links(transport(self), self._hub, self._hello, self.own.key, config.lan.max_links, dice, self._on_peer)
         self._hub.links = self.news.links = self.links
-        self._hub.on_lost = self._repair
-        self._hub.on_wanted = partial(self._want, guest=True)
-        objects = Objects(store, self.links, self.uplink, self.own.key)
-        self._hub.on_coming = objects.coming
+        self._objects = Objects(store, self.links, self.uplink, self.own.key)
         window = TransferConfig(window_chunks=config.lan.window_chunks, open_chunks=config.lan.open_chunks)
         self._fetcher = Fetcher(
-            store, objects, self.links, self._hub, self.uplink, self.own.key, dice, window, self._hub.on_transfer, self._shelf
+            store, self._objects, self.links, self._hub, self.uplink, self.own.key, dice, window, self._hub.on_transfer,
+            self._shelf, partial(self._unfollowed.let_go, at_once=True),
         )  # fmt: skip
         self._jobs: dict[Digest, Job] = {}
         self._ended: dict[Digest, dict[str, Any]] = {}
@@ -120,17 +123,23 @@ class Node:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; reports when what was saved is loaded and links are accepted."""
         await self.metadata.load()
+        await self._unfollowed.let_go()
         lost = await self._load_held()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._bound = await nursery.start(partial(self.links.run, self.config.lan.listen, self.config.lan.peers))
             nursery.start_soon(self.news.run, self._on_metadata, lambda: self._hub.post_all(self._news()))
             nursery.start_soon(self._remember_peers)
+            nursery.start_soon(self._unfollowed.run)
             if self.uplink is not None:
                 nursery.start_soon(self.uplink.run)
             for digest in lost:
                 self._repair(digest)
             task_status.started()
+
+    def _seconds(self) -> float:
+        """Return seconds since 1970, whatever a clock says that was never set."""
+        return self.metadata.time_floor.now(self.clock()).timestamp()
 
     def _on_peer(self, peer: Peer, came: bool) -> None:
         self._hub.on_peer(peer, came)
@@ -193,14 +202,15 @@ class Node:
             TrustError: Metadata has expired, or a channel went back.
             ConfigError: What is asked for is no name.
         """
-        await self._want(product)
+        if await self.metadata.want_product(product):
+            self.news.look_for(product)
         moved = await self.metadata.channel(product, channel) if channel else None
         wanted = moved.version if moved is not None else version
         return self.metadata.release(product, wanted, self.config.node.compatible), moved
 
-    async def _want(self, product: str, *, guest: bool = False) -> None:
-        """Keep a product's metadata up to date from now on, for this node or for a peer that has no other source."""
-        if await self.metadata.want_product(product, guest=guest):
+    def _host(self, product: str, peer: bytes) -> None:
+        """Keep a product's metadata up to date for a peer, which may have no other source."""
+        if self.metadata.host_product(product, peer):
             self.news.look_for(product)
 
     def subscribe(self, product: str, channel: str) -> Subscription:
@@ -228,6 +238,7 @@ class Node:
             with job.scope:
                 if before is not None:  # cancelled, and not ended yet
                     await before.finished.wait()
+                await self._unfollowed.fetched(job.release.product)
                 await self._bring(job)
                 await self._hold(job)
                 error = None

@@ -129,21 +129,23 @@ class Objects:
     async def _ask(
         self, peer: Peer, wanted: _Wanted, answered: trio.Event, answers: list[bytes], everybody: trio.CancelScope
     ) -> None:
-        # A peer counts as mute until it has answered. One that was mute before gets no second chance to keep the uplink waiting.
+        # One that was mute before gets no second chance to keep the uplink waiting; a question that is open still proves nothing,
+        # since a peer holds it open while the object is on its way there.
         has_uplink = self._uplink is not None and self._uplink.usable
         seconds = _HEDGE_SECONDS if self._is_mute(peer) and has_uplink else _PEER_SECONDS
-        self._mute[peer.id] = trio.current_time() + _MUTE_SECONDS
-        for _ in range(_PATIENCE):
-            asked_at = trio.current_time()
-            with trio.move_on_after(seconds) as scope:
-                data = await ask_peer(peer, wanted.kind, wanted.name, wanted.limit)
-            if scope.cancelled_caught or data is not None or trio.current_time() - asked_at < _HELD_SECONDS:
-                break
+        has_answered = False
+        try:
+            for _ in range(_PATIENCE):
+                asked_at = trio.current_time()
+                with trio.move_on_after(seconds) as scope:
+                    data = await ask_peer(peer, wanted.kind, wanted.name, wanted.limit)
+                has_answered = not scope.cancelled_caught
+                if not has_answered or data is not None or trio.current_time() - asked_at < _HELD_SECONDS:
+                    break
+        finally:
+            self._note(peer, has_answered=has_answered)
         answered.set()
-        if scope.cancelled_caught:
-            return
-        self._mute.pop(peer.id, None)  # it may have answered another question meanwhile
-        if data is not None and self._is_good(peer, wanted, data):
+        if has_answered and data is not None and self._is_good(peer, wanted, data):
             answers.append(data)
             everybody.cancel()
 
@@ -154,6 +156,12 @@ class Objects:
             self._links.ban(peer.id, f"sent a wrong {wanted.kind} {wanted.name[:12]}: {error}")
             return False
         return True
+
+    def _note(self, peer: Peer, *, has_answered: bool) -> None:
+        if has_answered:
+            self._mute.pop(peer.id, None)
+        else:
+            self._mute[peer.id] = trio.current_time() + _MUTE_SECONDS
 
     def _is_mute(self, peer: Peer) -> bool:
         return self._mute.get(peer.id, -math.inf) > trio.current_time()

@@ -1,13 +1,14 @@
 """Beginnings of pieces on disk: those that this node reads itself, for the case that its process dies.
 
 Blocking, but for a few KiB at a time. Files are written without fsync: they survive the death of the process, which is what they
-are for; after a power cut at most one piece is read again. A file stays until its piece is kept, turns out wrong, or has to make
-room, so that it also survives a process that dies before it went on.
+are for; after a power cut at most one piece is read again. A file stays until its piece is kept, turns out wrong, comes with its
+whole release from elsewhere, or has to make room, so that it also survives a process that dies before it went on.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,6 +40,9 @@ class PartialFiles:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._find(folder)
             self._make_room()
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._sizes)
 
     def load(self) -> list[tuple[Key, bytes]]:
         """Return what an earlier process left, oldest first; the files stay."""

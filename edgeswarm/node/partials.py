@@ -6,6 +6,7 @@ shared are kept apart: these come unasked, and must not drive out those.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..content.digest import Digest
@@ -30,6 +31,9 @@ class _Parts:
         self.size = 0
         self._most = most
         self._parts: dict[Key, bytearray] = {}
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._parts)
 
     def length(self, key: Key) -> int:
         """Return how much of a piece is here."""
@@ -111,3 +115,14 @@ class Partials:
     def remove(self, pack: Digest, offset: int) -> None:
         """Remove the file of a piece that is needed no more."""
         self._files.remove((pack, offset))
+
+    @property
+    def keys(self) -> set[Key]:
+        """The pieces of which a beginning is here, in memory or on disk."""
+        return {*self._files, *self._own, *(key for parts in self._shared.values() for key in parts)}
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Forget the beginnings of pieces that are needed no more, in memory and on disk."""
+        for pack, offset in keys:
+            self.take(pack, offset)
+            self.remove(pack, offset)

@@ -102,7 +102,7 @@ class Peer:
         self.uplink = hello.uplink
         self.timestamp_version = hello.timestamp_version
         self.received_bytes = 0
-        self.serving = Serving(self._answer)
+        self.serving = Serving(self.id, self._answer)
         self.hints = TokenBucket(_HINTS_PER_SECOND, _MOST_HINTS)
         self._control = TokenBucket(_CONTROL_PER_SECOND, _MOST_CONTROL)
         self._link = link

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -41,16 +41,35 @@ async def run_process(
     Raises: as `open_node`.
     """
     with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
-        async with open_node(config, parts) as node, plain_nursery() as nursery:
+        async with plain_nursery() as opening:
+            opened, stopped = trio.Event(), trio.Event()
+            opening.start_soon(_watch, signals, opened, stopped, opening.cancel_scope)
+            await _run(config, parts, on_ready, opened, stopped)
+            opening.cancel_scope.cancel()
+
+
+async def _watch(signals: AsyncIterator[int], opened: trio.Event, stopped: trio.Event, scope: trio.CancelScope) -> None:
+    """Pass a signal to stop on; a node that still opens, which may take long, has nobody to say goodbye to and is cancelled."""
+    async for number in signals:
+        _log.info("stopping: %s", signal.Signals(number).name)
+        stopped.set()
+        if not opened.is_set():
+            scope.cancel()
+
+
+async def _run(
+    config: NodeConfig, parts: NodeParts | None, on_ready: Callable[[Node], None], opened: trio.Event, stopped: trio.Event
+) -> None:
+    async with open_node(config, parts) as node:
+        opened.set()
+        async with plain_nursery() as nursery:
             followers = [open_follower(node, section) for section in config.subscribe]
             await nursery.start(serve_control, config.node.state, control_verbs(node, followers))
             for follower in followers:
                 nursery.start_soon(follower.run)
             _notify_systemd()
             on_ready(node)
-            async for number in signals:
-                _log.info("stopping: %s", signal.Signals(number).name)
-                break
+            await stopped.wait()
             nursery.cancel_scope.cancel()
 
 

@@ -20,7 +20,7 @@ Answer = ObjectData | ChunkData | Miss
 class Source(Protocol):
     """Where answers come from."""
 
-    async def find_object(self, kind: str, name: str, limit: int) -> bytes | None:
+    async def find_object(self, asker: bytes, kind: str, name: str, limit: int) -> bytes | None:
         """Return a small object for a peer, or None."""
 
     def coming(self, kind: str, name: str) -> trio.Event | None:
@@ -46,6 +46,7 @@ class Serving:
     does not fetch it over an uplink of its own. Other requests are answered meanwhile.
 
     Args:
+        asker: The peer's node id.
         answer: Sends an answer, unless its request was cancelled; returns whether it was sent.
 
     Attributes:
@@ -53,9 +54,10 @@ class Serving:
         sent_bytes: Chunk bytes that were sent.
     """
 
-    def __init__(self, answer: Callable[[Answer], Awaitable[bool]]) -> None:
+    def __init__(self, asker: bytes, answer: Callable[[Answer], Awaitable[bool]]) -> None:
         self.busy = False
         self.sent_bytes = 0
+        self._asker = asker
         self._answer = answer
         self._jobs: deque[_Job] = deque()
         self._filled = trio.Event()
@@ -100,7 +102,7 @@ class Serving:
         self._filled.set()
 
     async def _send_object(self, source: Source, wanted: GetObject) -> None:
-        data = await source.find_object(wanted.kind, wanted.name, wanted.limit)
+        data = await source.find_object(self._asker, wanted.kind, wanted.name, wanted.limit)
         if data is None:
             await self._answer(ObjectData(request=wanted.request, found=False, last=True))
             return

@@ -12,11 +12,17 @@ import os
 from collections.abc import Iterable
 
 from ..abc import ChunkStore
+from ..content.digest import Digest
 from ..content.manifest import Manifest
 from ..errors import StoreError
 
 _log = logging.getLogger("edgeswarm.target")
 _Links = set[tuple[str, str]]
+
+
+def links_object(product: str, channel: str) -> str:
+    """Return the store's object name of what is remembered of a subscription's slots."""
+    return f"linked/{product}/{channel}"
 
 
 def link_slots(store: ChunkStore, name: str, slots: Iterable[tuple[Manifest, str]]) -> None:
@@ -44,6 +50,15 @@ def unlink_gone(store: ChunkStore, name: str) -> None:
         store.unlink(bytes.fromhex(manifest), path)
     if gone:
         _save(store, name, known - gone)
+
+
+def installed_of(store: ChunkStore, product: str) -> set[Digest]:
+    """Return what is installed of a product, in targets that the configuration may name no more; forget the slots that are gone."""
+    found: set[Digest] = set()
+    for name in store.list_objects(links_object(product, "")):
+        unlink_gone(store, name)
+        found |= {bytes.fromhex(manifest) for manifest, _ in _load(store, name)}
+    return found
 
 
 def _load(store: ChunkStore, name: str) -> _Links:

@@ -21,7 +21,7 @@ from .config import InstallSection
 from .installers import open_installer
 from .keeping import let_go
 from .node import Node
-from .sharing import link_slots, unlink_gone
+from .sharing import link_slots, links_object, unlink_gone
 from .threads import check_cancelled, in_thread, in_waiting_thread
 
 _log = logging.getLogger("edgeswarm.target")
@@ -58,7 +58,7 @@ class Target:
     def __init__(self, node: Node, product: str, channel: str, install: InstallSection) -> None:
         self._node = node
         self._product = product
-        self._links = f"linked/{product}/{channel}"
+        self._links = links_object(product, channel)
         self._install = install
         self._installer = open_installer(install)
         self._lock = trio.Lock()

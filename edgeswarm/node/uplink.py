@@ -11,7 +11,7 @@ import trio
 
 from ..abc import OriginReader
 from ..content.digest import Digest, check_digest
-from ..content.index import Piece, pack_name
+from ..content.index import PackIndex, Piece, pack_name
 from ..content.plan import PackRead
 from ..errors import ContentError, FetchError
 from ..origin.deadlines import whole_seconds, within
@@ -157,6 +157,17 @@ class Uplink:
         """Note that what a piece makes is verified and durable: its bytes need not be kept, and the uplink is as it should be."""
         self._failures = 0
         self._partial.remove(pack, offset)
+
+    @property
+    def has_partials(self) -> bool:
+        """Whether the beginning of any piece is here."""
+        return bool(self._partial.keys)
+
+    def drop_partials(self, index: PackIndex) -> None:
+        """Note that all that an index's pieces make is here, wherever it came from: their beginnings are needed no more."""
+        begun = self._partial.keys
+        places = ((index.packs[piece.pack], piece.offset) for piece in (*index.pages, *index.pieces))
+        self._partial.drop({place for place in places if place in begun})
 
     def take_partial(self, peer: bytes, pack: Digest, offset: int, at: int, data: bytes) -> None:
         """Keep what a neighbour shares of a piece that is arriving there, in case this node has to go on with it."""

@@ -20,15 +20,18 @@ ROW = {
 HEALTHY = {
     "fleet": "acme", "site": "harbour", "node": "a", "role": "device", "pid": 7, "uplink": None, "banned": [], "refused": [],
     "metadata": {"version": 3, "stale": False, "expires": "2027-01-01T00:00:00", "expires_first": "timestamp", "error": "",
-                 "troubles": []},
+                 "refused": False, "troubles": []},
     "store": {"chunk_bytes": 0, "linked_bytes": 1024, "segment_bytes": 0, "recovery": ""}, "fetches": [],
     "peers": [{"node": "g", "role": "gateway", "address": "x:1", "uplink": True, "received_bytes": 1, "sent_bytes": 2}],
 }  # fmt: skip
 RECOVERED = {"store": HEALTHY["store"] | {"recovery": "the index was gone"}}  # type: ignore[operator]  # a dict
 DOUBTFUL = {"metadata": HEALTHY["metadata"] | {"troubles": ["floors.json: damaged on disk"]}}  # type: ignore[operator]  # a dict
 STALE = {"metadata": HEALTHY["metadata"] | {"stale": True}}  # type: ignore[operator]  # a dict
-REFUSED = {"metadata": HEALTHY["metadata"] | {"error": "1 of 2 signatures"}}  # type: ignore[operator]  # a dict
+REFUSED = {"metadata": HEALTHY["metadata"] | {"error": "1 of 2 signatures", "refused": True}}  # type: ignore[operator]  # a dict
 WELL = {"usable": True, "bytes_read": 9, "error": "", "checked_at": 1.0}
+BROKE_OFF = {
+    "metadata": HEALTHY["metadata"] | {"error": "the link to g ended before 4.snapshot.json came"}  # type: ignore[operator]  # a dict
+}
 NO_ROUTE = {"metadata": HEALTHY["metadata"] | {"error": "no route"}}  # type: ignore[operator]  # a dict
 
 
@@ -52,6 +55,7 @@ def following(phase: str, reason: str = "", retry_seconds: float | None = None) 
         (following("idle") | {"uplink": WELL}, 0, "usable; 9 B read"),
         (following("idle") | REFUSED | {"uplink": WELL}, 77, "answer was not taken: 1 of 2 signatures"),
         (following("idle") | REFUSED, 3, "answer was not taken: 1 of 2 signatures"),
+        (following("idle") | BROKE_OFF | {"uplink": WELL}, 3, "not taken: the link to g ended before 4.snapshot.json came"),
         (following("idle") | NO_ROUTE | {"uplink": WELL | {"error": "no route"}}, 3, "answer was not taken: no route"),
         (following("idle") | NO_ROUTE | {"uplink": WELL | {"usable": False, "error": "no route"}}, 3, "down: no route"),
         (following("idle") | {"metadata": REFUSED["metadata"] | {"stale": True}, "uplink": WELL}, 3, "EXPIRED, version 3"),

@@ -420,6 +420,30 @@ async def test_a_peer_has_one_deadline_for_all_that_it_brings(autojump_clock: CL
         assert node.metadata.version == 0
 
 
+@pytest.mark.parametrize("lies", [False, True])
+async def test_who_breaks_off_is_told_from_who_lies(lies: bool, autojump_clock: CLOCK) -> None:
+    """A peer that has newer metadata goes in the middle of it, or sends a snapshot that is none."""
+    world = World()
+    world.publish("1", b"x")
+    old = dict(world.objects)
+    world.publish("2", b"y")
+    async with world.node("gateway", origin=MemoryOrigin(old)) as node:
+        await until(lambda: node.metadata.version == 2)
+        assert (node.metadata.last_error, node.metadata.refused) == ("", False)
+        async with remote(world) as peer:
+            await peer.say(News(timestamp_version=3, uplink=False))
+            while (event := await peer.hear_a(GetObject)).name != "3.snapshot.json":
+                data = world.objects.get(f"metadata/{event.name}", b"")
+                await peer.say(ObjectData(request=event.request, last=True, found=bool(data), data=data))
+            if lies:
+                await peer.say(ObjectData(request=event.request, last=True, data=b"{}"))
+        with trio.fail_after(0.5):  # before the next poll
+            await until(lambda: node.metadata.last_error)
+        told = node.status()["metadata"]
+        assert (told["refused"], node.metadata.version) == (lies, 2)
+        assert lies or "the link to remote ended before 3.snapshot.json came" in told["error"]
+
+
 @pytest.mark.parametrize("name", ["timestamp.json", "2.snapshot.json", "1.targets.json", "2.app.json"])
 async def test_a_damaged_metadata_file_is_fetched_again(name: str, autojump_clock: CLOCK) -> None:
     world, store = World(), Rotten()
@@ -518,3 +542,30 @@ async def test_a_slow_object_crosses_one_uplink(autojump_clock: CLOCK) -> None:
                 nursery.start_soon(obtain, node)
         assert got == [data] * 3
         assert sum(origin.bytes_of("indexes/slow") for origin in origins) == len(data)
+
+
+async def test_a_second_object_waits_for_a_peer_that_holds_a_question_open(autojump_clock: CLOCK) -> None:
+    """The peer fetches both over its uplink, slowly; that it has not answered the first question does not make it mute."""
+    world = World()
+    names = ["indexes/one", "indexes/two"]
+    world.objects |= dict.fromkeys(names, bytes(50_000))
+    origins = [MemoryOrigin(world.objects, rate=10_000) for _ in range(2)]
+    async with (
+        world.node("a", origin=origins[0]) as first,
+        world.node("b", origin=origins[1], peers=("a:7651",)) as second,
+        trio.open_nursery() as nursery,
+    ):
+        await until(lambda: first.links.peers and second.links.peers)
+
+        async def obtain(node: Node, name: str) -> None:
+            assert node.uplink is not None
+            read = partial(node.uplink.read, name, limit=50_000)
+            digest_of = f"{names.index(name):064x}"
+            await node._fetcher._objects.obtain("index", digest_of, 50_000, lambda _data: None, read)
+
+        for node in (first, second):
+            for name in names:
+                nursery.start_soon(obtain, node, name)
+            if node is first:
+                await until(lambda: all(first._objects.coming("index", f"{n:064x}") is not None for n in range(2)))
+    assert [sum(origin.bytes_of(name) for name in names) for origin in origins] == [100_000, 0]

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from random import Random
 
 import pytest
+import trio
 
+from edgeswarm.node import Node
 from edgeswarm.node.partial_files import PartialFiles
 from edgeswarm.node.partials import Partials
+from edgeswarm.store import MemoryStore
 
+from .world import MemoryOrigin, World, current, until
+
+CLOCK = trio.testing.MockClock
 MIB = 2**20
 PACK = bytes(range(32))
 
@@ -171,3 +180,41 @@ def test_a_folder_that_is_gone_costs_only_what_it_held(tmp_path: Path) -> None:
     kept.write((PACK, 1), 2, b"c")
     kept.write((PACK, 2), 0, b"c")
     assert kept._sizes == {}
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_what_was_finished_elsewhere_leaves_no_file(tmp_path: Path, restart: bool, autojump_clock: CLOCK) -> None:
+    """The uplink breaks in the middle of a piece, and a neighbour brings the rest, maybe to the next process."""
+    world, store = World(), MemoryStore()
+    release = world.publish("1", Random(1).randbytes(1_000_000))
+    stranger = tmp_path / f"{PACK.hex()}-0"
+    stranger.write_bytes(b"of another release, which goes on")
+    origin = MemoryOrigin(world.objects, rate=400_000)
+    identity = world.identity("device")
+
+    @asynccontextmanager
+    async def device() -> AsyncIterator[Node]:
+        async with world.node("device", origin=origin, store=store, identity=identity, peers=("gateway:7651",)) as node:
+            assert node.uplink is not None
+            node.uplink._partial = Partials(tmp_path)
+            yield node
+
+    async with AsyncExitStack() as stack, AsyncExitStack() as first:
+        node = await first.enter_async_context(device())
+        await current(node)
+        node.fetch(release)
+        await until(lambda: len(offsets(tmp_path)) > 1)
+        origin.down = True
+        await trio.sleep(1)
+        assert len(offsets(tmp_path)) > 1
+        if restart:
+            await first.aclose()
+        inner = stack if restart else first  # what was opened last closes first
+        gateway = await inner.enter_async_context(world.node("gateway", origin=MemoryOrigin(world.objects)))
+        await gateway.fetch(await current(gateway)).wait()
+        if restart:
+            node = await first.enter_async_context(device())
+        await node.fetch(release).wait()
+        assert offsets(tmp_path) == [0]
+        assert node.uplink is not None
+        assert node.uplink._partial.keys == {(PACK, 0)}

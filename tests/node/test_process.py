@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ from edgeswarm.node.control import ask, control_path, serve_control
 from edgeswarm.node.installers import load_state
 from edgeswarm.node.process import control_verbs, open_follower, run_process
 from edgeswarm.node.threads import IN_PLACE
-from edgeswarm.store import MemoryStore
+from edgeswarm.store import MemoryStore, Store
 from edgeswarm.trust.bundle import FILE_NAMES
 
 from .world import NOW, MemoryOrigin, World, until
@@ -216,6 +217,56 @@ async def test_a_verb_answers_in_time(tmp_path: Path, autojump_clock: trio.testi
         for verb in ("rollback", "activate"):
             with pytest.raises(ActivationError, match="app/stable: not done within 50 s"):
                 await verbs[verb]({})
+
+
+async def stop_when(begun: trio.Event) -> None:
+    await begun.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def test_a_signal_ends_a_node_that_still_opens(tmp_path: Path) -> None:
+    begun = trio.Event()
+    ready: list[object] = []
+
+    @asynccontextmanager
+    async def never(_node: object) -> AsyncIterator[None]:
+        begun.set()
+        await trio.sleep_forever()
+        yield
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop_when, begun)
+            await run_process(config_at(tmp_path), parts_of(World(), beacons=never), ready.append)
+    assert ready == []
+
+
+async def test_a_store_that_was_being_opened_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread ends by itself; what it opened must not stay locked."""
+    begun, goes_on = trio.Event(), threading.Event()
+    world, token = World(), trio.lowlevel.current_trio_token()
+    opened: list[Store] = []
+    really = Store.open
+
+    def slow(directory: str, **options: Any) -> Store:
+        trio.from_thread.run_sync(begun.set, trio_token=token)
+        goes_on.wait(10)
+        opened.append(really(directory, **options))
+        return opened[-1]
+
+    async def stop() -> None:
+        await stop_when(begun)
+        await trio.sleep(0.05)
+        goes_on.set()
+
+    monkeypatch.setattr(Store, "open", slow)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop)
+            await run_process(config_at(tmp_path), parts_of(world, store=None), lambda _node: pytest.fail("it opened"))
+    with pytest.raises(StoreError, match="after close"):
+        opened[0].save_object("x", b"")
+    really(str(tmp_path / "store")).close()
 
 
 @pytest.mark.slow

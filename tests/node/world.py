@@ -172,10 +172,17 @@ class World:
         seed: int = 1,
         beacons: bool = False,
         grace_days: int = 0,
+        unfollowed_days: int = 7,
     ) -> AsyncIterator[Node]:
         """Run a node that listens at `<name>:7651`."""
         config = NodeConfig(
-            node=NodeSection(state=Path("/nowhere"), identity=Path("/nowhere"), role=role, expiry_grace_days=grace_days),
+            node=NodeSection(
+                state=Path("/nowhere"),
+                identity=Path("/nowhere"),
+                role=role,
+                expiry_grace_days=grace_days,
+                unfollowed_days=unfollowed_days,
+            ),
             lan=LanSection(listen=f"{name}:7651", peers=peers),
             uplink=UplinkSection(origin="memory", poll_seconds=1.0, retry_seconds=2.0) if origin else None,
             subscribe=subscribe,
