@@ -48,7 +48,7 @@ def publish(
         unit_bytes: Most bytes of a delta unit: what a broken link loses.
         kind: What the path is, if that is not clear.
         back: Allow to go back to a release that was replaced.
-        max_update_bytes: Refuse if a site at what the channel points to now would fetch more, less signed metadata.
+        max_update_bytes: Refuse if a site that follows the channel would fetch more, less signed metadata.
         clock_is_right: This machine's clock is right, however long ago or ahead the last signature is.
         as_json: Write one JSON object.
     """
