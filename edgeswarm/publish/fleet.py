@@ -29,6 +29,7 @@ from ..trust.ceremony import Expiries, draft_root, sign_draft
 from ..trust.keys import Keyring, SigningKey
 from ..trust.names import check_name, check_product
 from ..trust.repository import Repository
+from .clock import check_clock
 from .folders import MAX_FILE_BYTES, list_folder, new_folder, read_file, write_files, write_new
 from .signing import write_metadata
 
@@ -197,7 +198,9 @@ def init_fleet(
 
     Raises:
         ConfigError: Something is there already, the name breaks the rule, or a number makes no sense.
+        PublishError: The clock is before the build time of this software.
     """
+    check_clock(now)
     check_name(name, "fleet", ConfigError)
     if not 1 <= root_threshold <= root_keys <= _MAX_ROOT_KEYS:
         raise ConfigError(f"root keys: wanted 1 to {_MAX_ROOT_KEYS}, and a threshold up to that, got {root_keys}, {root_threshold}")

@@ -53,7 +53,9 @@ def test_without_a_kill_both_its_checks_fail() -> None:
 
 
 def test_what_was_not_asked_for_is_not_checked() -> None:
-    calm = replace(GOOD, empty=0, wants_cut=False, wants_kill=False, has_bad_peer=False, kill=None, pack_bytes_after_cut=None, refused=0)
+    calm = replace(
+        GOOD, empty=0, wants_cut=False, wants_kill=False, has_bad_peer=False, kill=None, pack_bytes_after_cut=None, refused=0
+    )
     assert len(checks_of(calm)) == 4
     assert all(check.passed for check in checks_of(calm))
 
