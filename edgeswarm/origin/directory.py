@@ -16,6 +16,7 @@ from typing import TypeVar
 import trio
 
 from ..errors import FetchError, LocalProtocolError, PublishError, PublishSpaceError
+from ..files import OsFiles, name_new
 from .deadlines import STALL_SECONDS, whole_seconds, within
 from .names import check_name, check_range, is_name
 from .static import StaticObject, open_object
@@ -35,6 +36,7 @@ _UNFINISHED = ".tmp"
 _LOCK = ".lock"
 _PRIVATE_MODE = 0o770  # of `.tmp`, less the umask: a web server, which is another user, cannot read what is not finished
 _LEFTOVER_SECONDS = 86400.0  # A guess: no publisher writes one object for a day, so what is older was left by a crash.
+_FILES = OsFiles()
 
 
 class DirectoryOrigin:
@@ -190,7 +192,7 @@ class DirectoryWriter:
             _write_durably(temporary, blocks)
             if replace:
                 os.rename(temporary, path)
-            elif not _publish_new(temporary, path):
+            elif not name_new(_FILES, temporary, path):
                 self._compare(name, _blocks_of(temporary))
             _sync_folder(os.path.dirname(path))
         finally:
@@ -351,20 +353,6 @@ def _write_durably(path: str, blocks: Iterable[bytes]) -> None:
             file.write(block)
         file.flush()
         os.fsync(descriptor)
-
-
-def _publish_new(temporary: str, path: str) -> bool:
-    """Give a finished file its name unless the name is taken; tell if it was free."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    except OSError:
-        # A file system without hard links (vfat on a stick: EPERM). The lock keeps other publishers out of the gap.
-        if os.path.lexists(path):
-            return False
-        os.rename(temporary, path)
-    return True
 
 
 def _blocks_of(path: str) -> Iterator[bytes]:

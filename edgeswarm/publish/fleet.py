@@ -30,7 +30,7 @@ from ..trust.keys import Keyring, SigningKey
 from ..trust.names import check_name, check_product
 from ..trust.repository import Repository
 from .clock import check_clock
-from .folders import MAX_FILE_BYTES, list_folder, new_folder, read_file, write_files, write_new
+from .folders import MAX_FILE_BYTES, list_folder, make_folder, new_folder, read_file, write_files, write_new
 from .signing import write_metadata
 
 FLEET_FILE = "fleet.toml"
@@ -220,7 +220,7 @@ def init_fleet(
         files |= {"ca/ca.key": authority.key_pem(passphrase=passphrase), "ca/ca.crt": authority.certificate_pem}
         files |= {ROOT_FILE: root, FLEET_FILE: _fleet_toml(name, place or "origin", lasts)}
         write_files(temporary, files, "fleet folder")
-        os.mkdir(os.path.join(temporary, "sites"), 0o700)
+        make_folder(os.path.join(temporary, "sites"), "folder of sites")
         if place is None:
             signed = Repository.initialise(root).sign(list(online.values()), now=now, expiries=lasts)
             write_metadata(open_writer(os.path.join(temporary, "origin")), signed)

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from ..errors import ConfigError
-from ..files import OsFiles
+from ..errors import ConfigError, PublishSpaceError
+from ..files import OsFiles, name_new
+from ..origin import FULL_ERRNOS
 
 SECRET_MODE = 0o600
 MAX_FILE_BYTES = 1024 * 1024
@@ -31,12 +32,14 @@ def write_new(path: str, data: bytes, what: str, *, mode: int = SECRET_MODE) -> 
 
     Raises:
         ConfigError: There is one already, or it cannot be written.
+        PublishSpaceError: There is no room.
     """
     temporary = f"{path}.{os.urandom(6).hex()}.part"
-    with mapped(path, what):
+    with _written(path, what):
         try:
             _write(temporary, data, mode)
-            _FILES.link(temporary, path)
+            if not name_new(_FILES, temporary, path):
+                raise FileExistsError
         finally:
             if _FILES.exists(temporary):
                 _FILES.unlink(temporary)
@@ -48,9 +51,10 @@ def write_over(path: str, data: bytes, what: str, *, mode: int = SECRET_MODE) ->
 
     Raises:
         ConfigError: It cannot be written.
+        PublishSpaceError: There is no room.
     """
     temporary = f"{path}.{os.urandom(6).hex()}.part"
-    with mapped(path, what):
+    with _written(path, what):
         try:
             _write(temporary, data, mode)
             _FILES.rename(temporary, path)
@@ -75,8 +79,9 @@ def make_folder(path: str, what: str) -> None:
 
     Raises:
         ConfigError: There is something of that name already, or it cannot be made.
+        PublishSpaceError: There is no room.
     """
-    with mapped(path, what):
+    with _written(path, what):
         os.mkdir(path, 0o700)
         _FILES.sync_directory(os.path.dirname(path))
 
@@ -91,17 +96,18 @@ def new_folder(path: str, what: str) -> Iterator[str]:
 
     Raises:
         ConfigError: Something is there already, or it cannot be made.
+        PublishSpaceError: There is no room.
     """
     if os.path.lexists(path) and (not os.path.isdir(path) or os.listdir(path)):
         raise ConfigError(f"{what} {path}: exists already and is not empty; it was left as it is")
     parent, name = os.path.split(path)
     temporary = os.path.join(parent, f".{name}.{os.urandom(6).hex()}.part")
-    with mapped(path, what):
+    with _written(path, what):
         os.makedirs(parent, exist_ok=True)
         os.mkdir(temporary, 0o700)
     try:
         yield temporary
-        with mapped(path, what):
+        with _written(path, what):
             _FILES.sync_directory(temporary)
             os.rename(temporary, path)
             _FILES.sync_directory(parent)
@@ -113,7 +119,7 @@ def write_files(folder: str, files: Mapping[str, bytes], what: str) -> None:
     """Write secret files by relative name, making the folders that they need."""
     for name, data in files.items():
         path = os.path.join(folder, name)
-        with mapped(path, what):
+        with _written(path, what):
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         write_new(path, data, what)
 
@@ -138,3 +144,15 @@ def mapped(path: str, what: str) -> Iterator[None]:
         raise ConfigError(f"{what} {path}: is not there") from error
     except OSError as error:
         raise ConfigError(f"{what} {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _written(path: str, what: str) -> Iterator[None]:
+    """Map what a write says: a full disk is told apart. A read that finds a file too long has the same number (EFBIG)."""
+    with mapped(path, what):
+        try:
+            yield
+        except OSError as error:
+            if error.errno in FULL_ERRNOS:
+                raise PublishSpaceError(f"{what} {path}: {error.strerror or error}: make room, and run it again") from error
+            raise

@@ -153,9 +153,9 @@ def test_every_step_is_durable_before_the_next(tmp_path: Path, monkeypatch: pyte
         steps.append("file" if os.path.isfile(path) else "folder " + os.path.relpath(path, tmp_path))
         real_fsync(descriptor)
 
-    def link(source: str, target: str) -> None:
+    def link(source: str, target: str, **options: bool) -> None:
         steps.append("name")
-        real_link(source, target)
+        real_link(source, target, **options)
 
     def rename(source: str, target: str) -> None:
         steps.append("rename")
@@ -188,7 +188,7 @@ def test_a_full_disk_harms_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_stick_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_source: str, _target: str) -> None:
+    def refuse(_source: str, _target: str, **_options: bool) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
