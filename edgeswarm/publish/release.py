@@ -23,7 +23,7 @@ from ..errors import BaseMissingError, ConfigError, ContentError, PublishError, 
 from ..trust.catalogue import MAX_INDEXES, Catalogue, Channel, IndexRef, Release
 from ..trust.names import check_name, check_product, encoded_role, split_file_name
 from ..trust.repository import Repository
-from .apart import check_apart, check_holds_no_fleet
+from .apart import check_apart, check_holds_no_fleet, check_holds_no_keys
 from .clock import signing_time
 from .fleet import Fleet
 from .limit import check_cost
@@ -69,7 +69,7 @@ def publish(
         options: What else can be set.
 
     Raises:
-        ConfigError: The path or an option makes no sense, it would publish a fleet's keys, or a name breaks the rules.
+        ConfigError: The path or an option makes no sense, it would publish private keys, or a name breaks the rules.
         PublishError: The clock is not plausible, the version is taken by other content, the source changed meanwhile, the channel
             would go back or was moved meanwhile, the update is larger than allowed, it was cancelled, or the origin cannot be
             written.
@@ -81,6 +81,8 @@ def publish(
     check_apart(path, fleet)
     source, writer = open_source(path, options.kind), fleet.writer()
     check_holds_no_fleet(source)
+    if not options.allow_private_keys:
+        check_holds_no_keys(source)
     repository = fleet.repository(writer, now=now)
     catalogue = repository.catalogue
     signing_time(repository, now, sure=options.clock_is_right)  # early, before hours of encoding
