@@ -92,7 +92,7 @@ class PublishError(EdgeswarmError):
 
 
 class PublishSpaceError(PublishError, NoSpaceError):
-    """The origin or the folder for temporary files is full; no release changed: make room and publish again."""
+    """The origin, the folder for temporary files or a folder that is made is full; no release changed: make room and try again."""
 
     exit_code = 28
 

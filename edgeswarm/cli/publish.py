@@ -31,6 +31,7 @@ def publish(
     kind: ArtifactKind | None = None,
     back: Annotated[bool, Parameter(negative="")] = False,
     max_update_bytes: int | None = None,
+    allow_private_keys: Annotated[bool, Parameter(negative="")] = False,
     clock_is_right: Annotated[bool, Parameter(negative="")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -49,7 +50,8 @@ def publish(
         unit_bytes: Most bytes of a delta unit: what a broken link loses.
         kind: What the path is, if that is not clear.
         back: Allow to go back to a release that was replaced.
-        max_update_bytes: Refuse if a site at what the channel points to now would fetch more, less signed metadata.
+        max_update_bytes: Refuse if a site that follows the channel would fetch more, less signed metadata.
+        allow_private_keys: Publish private keys that are no secret, as those of a test.
         clock_is_right: This machine's clock is right, however long ago or ahead the last signature is.
         quiet: Show no progress.
         as_json: Write one JSON object.
@@ -57,7 +59,7 @@ def publish(
     with progress_teller(as_json=as_json, quiet=quiet) as tell:
         options = PublishOptions(
             compatible=compatible, delta_from=delta_from, level=level, unit_bytes=unit_bytes, kind=kind, back=back,
-            max_update_bytes=max_update_bytes, clock_is_right=clock_is_right, progress=tell,
+            max_update_bytes=max_update_bytes, allow_private_keys=allow_private_keys, clock_is_right=clock_is_right, progress=tell,
         )  # fmt: skip
         report = publish_release(
             open_fleet(fleet), path, product=product, version=version, channel=channel, now=now(), options=options

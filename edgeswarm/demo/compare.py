@@ -6,7 +6,11 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from ..content.digest import digest
+from blake3 import blake3
+
+from ..errors import ConfigError
+
+_BLOCK_BYTES = 1024 * 1024  # a release may be larger than this machine's memory
 
 
 class Row(NamedTuple):
@@ -26,7 +30,11 @@ class Row(NamedTuple):
 
 
 def same_content(one: Path, other: Path) -> bool:
-    """Tell if two files or trees hold the same bytes, and trees the same names, types, modes and groups of hard links."""
+    """Tell if two files or trees hold the same bytes, and trees the same names, types, modes and groups of hard links.
+
+    Raises:
+        ConfigError: A tree holds something that no release can.
+    """
     if not one.exists():
         return False
     if other.is_file():
@@ -35,12 +43,18 @@ def same_content(one: Path, other: Path) -> bool:
 
 
 def listing(folder: Path) -> list[Row]:
-    """Return what a tree holds, by name."""
+    """Return what a tree holds, by name.
+
+    Raises:
+        ConfigError: It holds a device, a socket or a pipe, which could be read for ever.
+    """
     top, firsts = folder.resolve(), dict[tuple[int, int], str]()
     rows = []
     for path in sorted(top.rglob("*")):
         name, found = str(path.relative_to(top)), path.lstat()
         is_link = stat.S_ISLNK(found.st_mode)
+        if not is_link and not stat.S_ISDIR(found.st_mode) and not stat.S_ISREG(found.st_mode):
+            raise ConfigError(f"{path}: is a device, a socket or a pipe, which no release can hold: take it out")
         what = str(path.readlink()) if is_link else "/" if stat.S_ISDIR(found.st_mode) else _digest_of(path)
         # A directory has one name only, whatever its link count says.
         first = firsts.setdefault((found.st_dev, found.st_ino), name)
@@ -49,4 +63,8 @@ def listing(folder: Path) -> list[Row]:
 
 
 def _digest_of(path: Path) -> str:
-    return digest(path.read_bytes()).hex()
+    summed = blake3()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            summed.update(block)
+    return summed.hexdigest()

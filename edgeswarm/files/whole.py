@@ -1,4 +1,4 @@
-"""Small files of our own, read and replaced whole."""
+"""Files of our own, read, made and replaced whole."""
 
 from __future__ import annotations
 
@@ -27,3 +27,23 @@ def read_file(files: FileOps, path: str) -> bytes:
         return file.pread(file.size(), 0)
     finally:
         file.close()
+
+
+def name_new(files: FileOps, fresh: str, path: str) -> bool:
+    """Give a finished file its name, unless that is taken; tell if it was free.
+
+    Where there are no hard links, as on a stick (vfat and exFAT: EPERM, link(2)), what somebody else makes in the same moment
+    would be replaced: keep others out by a lock.
+
+    Raises:
+        OSError: It cannot be named.
+    """
+    try:
+        files.link(fresh, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        if files.exists(path):
+            return False
+        files.rename(fresh, path)
+    return True

@@ -16,9 +16,11 @@ from typing import TypeVar
 import trio
 
 from ..errors import FetchError, LocalProtocolError, PublishError, PublishSpaceError
-from .deadlines import STALL_SECONDS, whole_seconds, within
+from ..files import OsFiles, name_new
+from .deadlines import STALL_SECONDS, whole_seconds
 from .names import check_name, check_range, is_name
 from .static import StaticObject, open_object
+from .threads import Threads
 
 _T = TypeVar("_T")
 PIECE_BYTES = 64 * 1024
@@ -35,6 +37,7 @@ _UNFINISHED = ".tmp"
 _LOCK = ".lock"
 _PRIVATE_MODE = 0o770  # of `.tmp`, less the umask: a web server, which is another user, cannot read what is not finished
 _LEFTOVER_SECONDS = 86400.0  # A guess: no publisher writes one object for a day, so what is older was left by a crash.
+_FILES = OsFiles()
 
 
 class DirectoryOrigin:
@@ -48,14 +51,14 @@ class DirectoryOrigin:
     def __init__(self, folder: str, *, stall_seconds: float = STALL_SECONDS) -> None:
         self._folder = folder
         self._stall_seconds = stall_seconds
+        self._threads = Threads()
 
     def __repr__(self) -> str:
         return f"DirectoryOrigin({self._folder!r})"
 
     async def read(self, name: str, *, limit: int) -> bytes:
         """Return a whole object of at most `limit` bytes; see `OriginReader.read`."""
-        with within(name, whole_seconds(limit, self._stall_seconds)):
-            return await trio.to_thread.run_sync(self._read, name, limit, abandon_on_cancel=True)
+        return await self._threads.run(name, whole_seconds(limit, self._stall_seconds), partial(self._read, name, limit))
 
     def _read(self, name: str, limit: int) -> bytes:
         found = open_object(self._folder, name)
@@ -72,7 +75,7 @@ class DirectoryOrigin:
     async def stream(self, name: str, *, offset: int, length: int) -> AsyncIterator[AsyncIterator[bytes]]:
         """Stream exactly `length` bytes from `offset`; see `OriginReader.stream`."""
         check_range(name, offset, length)
-        file = _File(self._folder, name, self._stall_seconds)
+        file = _File(self._folder, name, self._stall_seconds, self._threads)
         try:
             await file.open()
             async with aclosing(_pieces(file, offset, length)) as pieces:
@@ -88,8 +91,9 @@ class DirectoryOrigin:
 class _File:
     """An open object. A thread that hangs in it is not waited for: it closes the file itself if it ever comes back."""
 
-    def __init__(self, folder: str, name: str, stall_seconds: float) -> None:
+    def __init__(self, folder: str, name: str, stall_seconds: float, threads: Threads) -> None:
         self.name = name
+        self._threads = threads
         self._folder = folder
         self._stall_seconds = stall_seconds
         self._using = threading.Lock()
@@ -108,8 +112,7 @@ class _File:
         self._close_if_left()
 
     async def _in_thread(self, use: Callable[[], _T]) -> _T:
-        with within(self.name, self._stall_seconds):
-            return await trio.to_thread.run_sync(self._guarded, use, abandon_on_cancel=True)
+        return await self._threads.run(self.name, self._stall_seconds, partial(self._guarded, use))
 
     def _guarded(self, use: Callable[[], _T]) -> _T:
         try:
@@ -190,7 +193,7 @@ class DirectoryWriter:
             _write_durably(temporary, blocks)
             if replace:
                 os.rename(temporary, path)
-            elif not _publish_new(temporary, path):
+            elif not name_new(_FILES, temporary, path):
                 self._compare(name, _blocks_of(temporary))
             _sync_folder(os.path.dirname(path))
         finally:
@@ -368,20 +371,6 @@ def _write_durably(path: str, blocks: Iterable[bytes]) -> None:
             file.write(block)
         file.flush()
         os.fsync(descriptor)
-
-
-def _publish_new(temporary: str, path: str) -> bool:
-    """Give a finished file its name unless the name is taken; tell if it was free."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    except OSError:
-        # A file system without hard links (vfat on a stick: EPERM). The lock keeps other publishers out of the gap.
-        if os.path.lexists(path):
-            return False
-        os.rename(temporary, path)
-    return True
 
 
 def _blocks_of(path: str) -> Iterator[bytes]:

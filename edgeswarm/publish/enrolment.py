@@ -16,6 +16,7 @@ from ..trust.authority import NODE_DAYS, ROLES, load_certificate
 from ..trust.bundle import Identity
 from ..trust.catalogue import ANY_VARIANT
 from ..trust.names import check_name, check_product
+from .clock import check_clock
 from .fleet import Fleet
 from .folders import new_folder, read_file, write_files
 from .sites import Certificate, NodeRecord, node_record, site_key, write_record
@@ -116,8 +117,10 @@ def enrol(
 
     Raises:
         ConfigError: Something is there already, there is no such site, or a node of that name was enrolled before.
+        PublishError: The clock is before the build time of this software: nodes would take the certificate for expired.
     """
     wish = options or NodeOptions()
+    check_clock(now)
     check_name(node, "node", ConfigError)
     beacon_key = site_key(fleet, site)
     before = node_record(fleet, site, node)

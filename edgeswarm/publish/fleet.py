@@ -29,7 +29,8 @@ from ..trust.ceremony import Expiries, draft_root, sign_draft
 from ..trust.keys import Keyring, SigningKey
 from ..trust.names import check_name, check_product
 from ..trust.repository import Repository
-from .folders import MAX_FILE_BYTES, list_folder, new_folder, read_file, write_files, write_new
+from .clock import check_clock
+from .folders import MAX_FILE_BYTES, list_folder, make_folder, new_folder, read_file, write_files, write_new
 from .signing import write_metadata
 
 FLEET_FILE = "fleet.toml"
@@ -197,7 +198,9 @@ def init_fleet(
 
     Raises:
         ConfigError: Something is there already, the name breaks the rule, or a number makes no sense.
+        PublishError: The clock is before the build time of this software.
     """
+    check_clock(now)
     check_name(name, "fleet", ConfigError)
     if not 1 <= root_threshold <= root_keys <= _MAX_ROOT_KEYS:
         raise ConfigError(f"root keys: wanted 1 to {_MAX_ROOT_KEYS}, and a threshold up to that, got {root_keys}, {root_threshold}")
@@ -217,7 +220,7 @@ def init_fleet(
         files |= {"ca/ca.key": authority.key_pem(passphrase=passphrase), "ca/ca.crt": authority.certificate_pem}
         files |= {ROOT_FILE: root, FLEET_FILE: _fleet_toml(name, place or "origin", lasts)}
         write_files(temporary, files, "fleet folder")
-        os.mkdir(os.path.join(temporary, "sites"), 0o700)
+        make_folder(os.path.join(temporary, "sites"), "folder of sites")
         if place is None:
             signed = Repository.initialise(root).sign(list(online.values()), now=now, expiries=lasts)
             write_metadata(open_writer(os.path.join(temporary, "origin")), signed)

@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from ..errors import ConfigError
-from ..files import OsFiles
+from ..errors import ConfigError, PublishSpaceError
+from ..files import OsFiles, name_new
+from ..origin import FULL_ERRNOS
 
 SECRET_MODE = 0o600
 MAX_FILE_BYTES = 1024 * 1024
@@ -31,8 +32,9 @@ def write_new(path: str, data: bytes, what: str, *, mode: int = SECRET_MODE) -> 
 
     Raises:
         ConfigError: There is one already, or it cannot be written.
+        PublishSpaceError: There is no room.
     """
-    _put(path, data, what, mode, _FILES.link)
+    _put(path, data, what, mode, _name_new)
 
 
 def write_over(path: str, data: bytes, what: str, *, mode: int = SECRET_MODE) -> None:
@@ -40,6 +42,7 @@ def write_over(path: str, data: bytes, what: str, *, mode: int = SECRET_MODE) ->
 
     Raises:
         ConfigError: It cannot be written.
+        PublishSpaceError: There is no room.
     """
     _put(path, data, what, mode, _FILES.rename)
 
@@ -59,8 +62,9 @@ def make_folder(path: str, what: str) -> None:
 
     Raises:
         ConfigError: There is something of that name already, or it cannot be made.
+        PublishSpaceError: There is no room.
     """
-    with mapped(path, what):
+    with _written(path, what):
         os.mkdir(path, 0o700)
         _FILES.sync_directory(os.path.dirname(path))
 
@@ -75,17 +79,18 @@ def new_folder(path: str, what: str) -> Iterator[str]:
 
     Raises:
         ConfigError: Something is there already, or it cannot be made.
+        PublishSpaceError: There is no room.
     """
     if os.path.lexists(path) and (not os.path.isdir(path) or os.listdir(path)):
         raise ConfigError(f"{what} {path}: exists already and is not empty; it was left as it is")
     parent, name = os.path.split(path)
     temporary = os.path.join(parent, f".{name}.{os.urandom(6).hex()}.part")
-    with mapped(path, what):
+    with _written(path, what):
         os.makedirs(parent, exist_ok=True)
         os.mkdir(temporary, 0o700)
     try:
         yield temporary
-        with mapped(path, what):
+        with _written(path, what):
             _FILES.sync_directory(temporary)
             os.rename(temporary, path)
             _FILES.sync_directory(parent)
@@ -97,7 +102,7 @@ def write_files(folder: str, files: Mapping[str, bytes], what: str) -> None:
     """Write secret files by relative name, making the folders that they need."""
     for name, data in files.items():
         path = os.path.join(folder, name)
-        with mapped(path, what):
+        with _written(path, what):
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         write_new(path, data, what)
 
@@ -105,7 +110,7 @@ def write_files(folder: str, files: Mapping[str, bytes], what: str) -> None:
 def _put(path: str, data: bytes, what: str, mode: int, place: Callable[[str, str], None]) -> None:
     """Write a file beside its place, make it durable, and only then give it its name."""
     temporary = f"{path}.{os.urandom(6).hex()}.part"
-    with mapped(path, what):
+    with _written(path, what):
         try:
             _write(temporary, data, mode)
             place(temporary, path)
@@ -113,6 +118,11 @@ def _put(path: str, data: bytes, what: str, mode: int, place: Callable[[str, str
             if _FILES.exists(temporary):
                 _FILES.unlink(temporary)
         _FILES.sync_directory(os.path.dirname(path))
+
+
+def _name_new(fresh: str, path: str) -> None:
+    if not name_new(_FILES, fresh, path):
+        raise FileExistsError
 
 
 def _write(path: str, data: bytes, mode: int) -> None:
@@ -135,3 +145,15 @@ def mapped(path: str, what: str) -> Iterator[None]:
         raise ConfigError(f"{what} {path}: is not there") from error
     except OSError as error:
         raise ConfigError(f"{what} {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _written(path: str, what: str) -> Iterator[None]:
+    """Map what a write says: a full disk is told apart. A read that finds a file too long has the same number (EFBIG)."""
+    with mapped(path, what):
+        try:
+            yield
+        except OSError as error:
+            if error.errno in FULL_ERRNOS:
+                raise PublishSpaceError(f"{what} {path}: {error.strerror or error}: make room, and run it again") from error
+            raise

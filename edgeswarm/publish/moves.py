@@ -2,7 +2,8 @@
 
 Versions are never compared. What a channel has left behind is known from its signed history; and where that is not complete (it is
 bounded, and channels of earlier publishers have none), from this: every release was published for some channel. One that no other
-channel points to or remembers was this channel's. Releases that were removed since stand in a record (`pruned`).
+channel points to or remembers was this channel's. What a release was encoded against says nothing: that may be a candidate.
+Releases that were removed since stand in a record (`pruned`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Collection
 
 from ..errors import PublishError
 from ..trust.catalogue import Catalogue, Channel
-from .lineage import current_channels, versions_before
+from .lineage import current_channels
 
 
 def current_entry(catalogue: Catalogue, product: str, channel: str) -> Channel | None:
@@ -37,8 +38,7 @@ def check_forward(catalogue: Catalogue, product: str, channel: str, version: str
     entry = current_entry(catalogue, product, channel)
     if entry is None or entry.version == version:
         return
-    older = version in versions_before(catalogue, product, [entry.version])
-    if older or version in entry.history or (not entry.remembers_all and _was_left(catalogue, entry, version, removed)):
+    if version in entry.history or (not entry.remembers_all and _was_left(catalogue, entry, version, removed)):
         raise PublishError(
             f"channel {channel!r} of {product!r} has moved on from {version} to {entry.version}: "
             "to take the whole fleet back, say so with --back"

@@ -35,7 +35,8 @@ class PublishOptions:
         unit_bytes: Encoded bytes that a delta unit should not exceed: what a broken link can lose.
         kind: What the path is, where it could be something else.
         back: Allow a channel to go back to a release that the present one replaced.
-        max_update_bytes: What an update may cost a site at what the channel points to now, less signed metadata; None: anything.
+        max_update_bytes: What an update may cost a site that follows the channel, less signed metadata; None: anything.
+        allow_private_keys: Publish files that are private keys: they are no secret. Those of a fleet's folder never are.
         clock_is_right: `now` is right, however far it is from the last signature.
         threads: Of the encoder; 0: one per core. The bytes are the same for any number.
         progress: Called as bytes are done.
@@ -52,6 +53,7 @@ class PublishOptions:
     kind: ArtifactKind | None = None
     back: bool = False
     max_update_bytes: int | None = None
+    allow_private_keys: bool = False
     clock_is_right: bool = False
     threads: int = 0
     progress: Progress = field(default=silent, repr=False)

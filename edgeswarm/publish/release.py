@@ -23,7 +23,7 @@ from ..errors import BaseMissingError, ConfigError, ContentError, PublishError, 
 from ..trust.catalogue import MAX_INDEXES, Catalogue, Channel, IndexRef, Release
 from ..trust.names import check_name, check_product, encoded_role, split_file_name
 from ..trust.repository import Repository
-from .apart import check_apart, check_holds_no_fleet
+from .apart import check_apart, check_holds_no_fleet, check_holds_no_keys
 from .clock import signing_time
 from .fleet import Fleet
 from .limit import check_cost
@@ -70,7 +70,7 @@ def publish(
         options: What else can be set.
 
     Raises:
-        ConfigError: The path or an option makes no sense, it would publish a fleet's keys, or a name breaks the rules.
+        ConfigError: The path or an option makes no sense, it would publish private keys, or a name breaks the rules.
         PublishError: The clock is not plausible, the version is taken by other content, the source changed meanwhile, the channel
             would go back or was moved meanwhile, the update is larger than allowed, it was cancelled, or the origin cannot be
             written.
@@ -82,6 +82,8 @@ def publish(
     check_apart(path, fleet)
     source, writer = open_source(path, options.kind), fleet.writer()
     check_holds_no_fleet(source)
+    if not options.allow_private_keys:
+        check_holds_no_keys(source)
     repository = fleet.repository(writer, now=now)
     catalogue = repository.catalogue
     signing_time(repository, now, sure=options.clock_is_right)  # early, before hours of encoding
@@ -228,7 +230,7 @@ def _sign(aim: _Aim, objects: ObjectWriter, release: Release, before: Channel | 
         _forget_indexes(aim, repository)
         changed = bool(repository.unsigned())
         size = _update_bytes(seen, aim.product)
-        if changed or _is_half_over(aim, repository):
+        if changed or _is_old(aim, repository):
             moment = signing_time(repository, aim.now, sure=True)  # it was judged before
             files = repository.sign(aim.fleet.signing_keys(), now=moment, expiries=aim.fleet.expiries)
             write_metadata(writer, files)
@@ -264,8 +266,9 @@ def _move_channel(aim: _Aim, repository: Repository) -> Channel:
     return repository.set_channel(aim.product, aim.channel, aim.version, policy=entry.policy if entry else None)
 
 
-def _is_half_over(aim: _Aim, repository: Repository) -> bool:
-    return repository.expiries()["timestamp"] < aim.now + aim.fleet.expiries.timestamp / 2
+def _is_old(aim: _Aim, repository: Repository) -> bool:
+    """Tell if a timestamp should be signed in passing: long before anybody is asked about the clock (`clock`)."""
+    return repository.expiries()["timestamp"] < aim.now + aim.fleet.expiries.timestamp * 3 / 4
 
 
 def _report(aim: _Aim, objects: ObjectWriter, signed: _Signed, seconds: float) -> PublishReport:

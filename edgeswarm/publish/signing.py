@@ -72,8 +72,8 @@ def refresh(
         clock_is_right: `now` is right, however far it is from the last signature.
 
     Raises:
-        PublishError: The clock is not plausible, another publisher holds the origin, it cannot be written, or what only a copy can
-            replace is lost.
+        PublishError: The clock is not plausible, or no timestamp is left to tell; another publisher holds the origin, it cannot be
+            written, or what only a copy can replace is lost.
         TrustError: What is at the origin does not verify, or keys are missing.
     """
     writer = fleet.writer()

@@ -8,6 +8,7 @@ Files:
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -16,13 +17,14 @@ from typing import Any
 from ..errors import ConfigError, TrustError
 from ..trust.bundle import new_site_key
 from ..trust.clock import format_time, parse_time
-from ..trust.names import check_name
+from ..trust.names import check_name, is_name
 from .fleet import Fleet
 from .folders import list_folder, make_folder, read_file, write_new, write_over
 
 _SITE_KEY = "site.key"
 _NODES = "nodes"
 _SUFFIX = ".json"
+_log = logging.getLogger("edgeswarm.publish")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +99,9 @@ def add_site(fleet: Fleet, name: str) -> str:
 
 
 def sites_of(fleet: Fleet) -> list[str]:
-    """Return the sorted names of the sites; `ConfigError` if they cannot be listed."""
-    return [name for name in list_folder(fleet.path("sites"), "sites") if os.path.exists(fleet.path("sites", name, _SITE_KEY))]
+    """Return the sorted names of the sites; `ConfigError` if they cannot be listed. What has no name of a site is logged."""
+    names = [name for name in list_folder(fleet.path("sites"), "sites") if os.path.exists(fleet.path("sites", name, _SITE_KEY))]
+    return _names_among(names, fleet.path("sites"))
 
 
 def site_key(fleet: Fleet, site: str) -> bytes:
@@ -117,7 +120,7 @@ def site_key(fleet: Fleet, site: str) -> bytes:
 
 
 def nodes_of(fleet: Fleet, site: str) -> list[NodeRecord]:
-    """Return the nodes that were enrolled for a site, sorted by name.
+    """Return the nodes that were enrolled for a site, sorted by name. A record that has no name of a node is logged and left out.
 
     Raises:
         ConfigError: There is no such site, or a record is damaged.
@@ -125,14 +128,22 @@ def nodes_of(fleet: Fleet, site: str) -> list[NodeRecord]:
     site_key(fleet, site)
     folder = fleet.path("sites", site, _NODES)
     names = [name.removesuffix(_SUFFIX) for name in list_folder(folder, "records") if name.endswith(_SUFFIX)]
-    return [record for name in names if (record := node_record(fleet, site, name))]
+    return [record for name in _names_among(names, folder) if (record := node_record(fleet, site, name))]
+
+
+def _names_among(found: list[str], folder: str) -> list[str]:
+    """Leave out what is no name: a stray copy, made by an editor or a file manager."""
+    for stray in found:
+        if not is_name(stray):
+            _log.warning("%s: %r has a name that edgeswarm gives to nothing; it was left out: move it away", folder, stray)
+    return [name for name in found if is_name(name)]
 
 
 def node_record(fleet: Fleet, site: str, node: str) -> NodeRecord | None:
     """Return the record of a node, or None if no node of that name was enrolled for the site.
 
     Raises:
-        ConfigError: It is damaged.
+        ConfigError: It is damaged, or a name breaks the rule.
     """
     path = _record_path(fleet, site, node)
     if not os.path.exists(path):
@@ -160,4 +171,4 @@ def write_record(fleet: Fleet, site: str, record: NodeRecord, *, again: bool) ->
 
 
 def _record_path(fleet: Fleet, site: str, node: str) -> str:
-    return fleet.path("sites", check_name(site, "site", ConfigError), _NODES, check_name(node, "node") + _SUFFIX)
+    return fleet.path("sites", check_name(site, "site", ConfigError), _NODES, check_name(node, "node", ConfigError) + _SUFFIX)

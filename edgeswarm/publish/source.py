@@ -75,6 +75,21 @@ class Source:
         """Return a reader by stream offset, unverified."""
         return read_linked(manifest, self.path, self.entries_bytes)
 
+    def small_files(self, limit: int) -> Iterator[tuple[str, bytes]]:
+        """Yield path and bytes of each regular file of at most `limit` bytes.
+
+        Raises:
+            PublishError: A file changes or cannot be read.
+        """
+        if self.kind is not ArtifactKind.TREE:
+            rows = [("", self.size)] if not self.is_device else []
+        else:
+            rows = [(entry.path, entry.size) for entry in self.entries if entry.type is EntryType.FILE]
+        for name, size in rows:
+            if size <= limit:
+                path = os.path.join(self.path, name) if name else self.path
+                yield path, b"".join(self._blocks(path, size, name))
+
     def check_unchanged(self) -> None:
         """Compare with what was there when the source was opened.
 

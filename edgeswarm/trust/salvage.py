@@ -62,7 +62,8 @@ def salvage(names: Collection[str], fetch: Fetch, *, bootstrap: bytes, now: date
         "timestamp": max(seconds, timestamp.version if timestamp else 0),
         "snapshot": max(seconds, left.highest("snapshot"), timestamp.snapshot_meta.version if timestamp else 0),
     }
-    roles = RoleSet(root_bytes, targets=targets, seen=seen)
+    told = fetch(TIMESTAMP_FILE, TIMESTAMP_MAX_BYTES) if timestamp else None  # when the last signature was made
+    roles = RoleSet(root_bytes, targets=targets, timestamp=told, seen=seen)
     for role in sorted(products.keys() - begun):  # delegated by a publisher that got no further: its first file is made now
         roles.add(role)
     return Repository(roles)

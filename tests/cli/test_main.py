@@ -62,6 +62,10 @@ def test_the_whole_way_of_a_release(tmp_path: Path, capsys: pytest.CaptureFixtur
     code, error = refusal(capsys, "publish", str(file), "--version", "1", *release, "--json", "--quiet")
     assert (code, "--back" in error) == (1, True)
     assert answer(capsys, "publish", str(file), "--version", "1", "--back", *release)["sequence"] == 3
+    file.write_bytes(b"-----BEGIN PRIVATE KEY-----")
+    code, error = refusal(capsys, "publish", str(file), "--version", "3", *release, "--json")
+    assert (code, "--allow-private-keys" in error) == (2, True)
+    assert answer(capsys, "publish", str(file), "--version", "3", "--allow-private-keys", *release)["sequence"] == 4
     assert answer(capsys, "refresh", "--fleet", fleet)["files"] == ["metadata/timestamp.json"]
 
 

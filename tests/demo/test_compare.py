@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edgeswarm.demo.compare import same_content
+from edgeswarm.content.digest import digest
+from edgeswarm.demo import compare
+from edgeswarm.demo.compare import listing, same_content
+from edgeswarm.errors import ConfigError
 
 
 def make_tree(top: Path) -> Path:
@@ -60,3 +65,31 @@ def test_files(tmp_path: Path) -> None:
     assert same_content(one, other)
     assert not same_content(make_tree(tmp_path / "tree"), other)
     assert not same_content(other, tmp_path / "tree")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.mknod(path, stat.S_IFSOCK | 0o600)])
+def test_what_could_be_read_for_ever_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    one, other = make_tree(tmp_path / "one"), make_tree(tmp_path / "other")
+    make(other / "folder/strange")
+    for pair in ((one, other), (other, one)):
+        with pytest.raises(ConfigError, match="folder/strange: is a device"):
+            same_content(*pair)
+    assert not same_content(other / "folder/strange", other / "file")
+    assert not same_content(other / "file", other / "folder/strange")
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 20])
+def test_a_file_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    asked: list[int] = []
+    path_open = Path.open
+
+    class Spy(io.BufferedReader):
+        def read(self, size: int | None = -1, /) -> bytes:
+            asked.append(-1 if size is None else size)
+            return super().read(size)
+
+    (tmp_path / "file").write_bytes(bytes(range(size)))
+    monkeypatch.setattr(compare, "_BLOCK_BYTES", 8)
+    monkeypatch.setattr(Path, "open", lambda path, *mode: Spy(path_open(path, "rb", buffering=0)))
+    assert [row.what for row in listing(tmp_path)] == [digest(bytes(range(size))).hex()]
+    assert set(asked) == {8}

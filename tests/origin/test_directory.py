@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import trio
 from edgeswarm.errors import ConfigError, FetchError, LocalProtocolError, ObjectMissingError, PublishError
 from edgeswarm.origin import DirectoryOrigin, DirectoryWriter, directory, open_origin, open_writer
 from edgeswarm.origin.static import StaticObject, open_object
+from edgeswarm.origin.threads import THREADS
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -107,6 +108,98 @@ async def test_a_share_that_hangs_holds_nobody(how: str, tmp_path: Path, monkeyp
             await trio.lowlevel.checkpoint()  # the thread closes the file when it comes back
 
 
+class Hanging:
+    """A share on which reads hang until it comes back.
+
+    Attributes:
+        begun: How many reads hang, or did.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun = 0
+        self.comes_back = threading.Event()
+        self._pread = os.pread
+        monkeypatch.setattr("os.pread", self._hang)
+
+    def _hang(self, *arguments: int) -> bytes:
+        trio.from_thread.run_sync(self._count)
+        self.comes_back.wait(5)
+        return self._pread(*arguments)
+
+    def _count(self) -> None:
+        self.begun += 1
+
+    async def until(self, number: int) -> None:
+        with trio.fail_after(5):
+            while self.begun < number:
+                await trio.lowlevel.checkpoint()
+
+
+@pytest.fixture
+def share(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hanging]:
+    (tmp_path / "a").write_bytes(b"a" * 100)
+    share = Hanging(monkeypatch)
+    yield share
+    share.comes_back.set()
+
+
+async def use(origin: DirectoryOrigin, how: str, got: list[bytes]) -> None:
+    if how == "read":
+        got.append(await origin.read("a", limit=100))
+        return
+    async with origin.stream("a", offset=0, length=100) as pieces:
+        got.append(b"".join([piece async for piece in pieces]))
+
+
+@pytest.mark.parametrize("how", ["read", "stream"])
+async def test_what_hangs_takes_no_thread_from_others_and_is_not_waited_for(how: str, tmp_path: Path, share: Hanging) -> None:
+    origin, got = DirectoryOrigin(str(tmp_path)), list[bytes]()
+    async with trio.open_nursery() as nursery:
+        for _ in range(THREADS):
+            nursery.start_soon(use, origin, how, got)
+        await share.until(THREADS)
+        nursery.cancel_scope.cancel()
+    assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+    for again in ("read", "stream"):
+        with pytest.raises(FetchError, match="hang: is the share dead") as raised:
+            await use(origin, again, got)
+        assert raised.value.temporary
+    assert (share.begun, got) == (THREADS, [])
+    share.comes_back.set()
+    with trio.fail_after(5):
+        while not got:
+            with suppress(FetchError):
+                await use(origin, how, got)
+    assert got == [b"a" * 100]
+
+
+async def test_a_share_that_is_slow_is_waited_for(tmp_path: Path, share: Hanging) -> None:
+    """Threads whose callers still wait do not count as hanging."""
+    origin, got = DirectoryOrigin(str(tmp_path)), list[bytes]()
+    async with trio.open_nursery() as nursery:
+        for _ in range(THREADS + 3):
+            nursery.start_soon(use, origin, "read", got)
+        await share.until(THREADS)
+        share.comes_back.set()
+    assert got == [b"a" * 100] * (THREADS + 3)
+
+
+async def test_who_was_cancelled_before_its_turn_does_not_count(tmp_path: Path, share: Hanging) -> None:
+    origin, got = DirectoryOrigin(str(tmp_path)), list[bytes]()
+    async with trio.open_nursery() as nursery:
+        for _ in range(THREADS - 1):
+            nursery.start_soon(use, origin, "read", got)
+        await share.until(THREADS - 1)
+        async with trio.open_nursery() as waiting:
+            for _ in range(4):
+                waiting.start_soon(use, origin, "read", got)
+            await share.until(THREADS)
+            waiting.cancel_scope.cancel()
+        share.comes_back.set()
+        await use(origin, "read", got)
+    assert got == [b"a" * 100] * THREADS
+
+
 async def test_a_failing_disk_is_a_temporary_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> bytes:
         raise OSError(errno.EIO, "Input/output error")
@@ -153,9 +246,9 @@ def test_every_step_is_durable_before_the_next(tmp_path: Path, monkeypatch: pyte
         steps.append("file" if os.path.isfile(path) else "folder " + os.path.relpath(path, tmp_path))
         real_fsync(descriptor)
 
-    def link(source: str, target: str) -> None:
+    def link(source: str, target: str, **options: bool) -> None:
         steps.append("name")
-        real_link(source, target)
+        real_link(source, target, **options)
 
     def rename(source: str, target: str) -> None:
         steps.append("rename")
@@ -188,7 +281,7 @@ def test_a_full_disk_harms_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_stick_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_source: str, _target: str) -> None:
+    def refuse(_source: str, _target: str, **_options: bool) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from edgeswarm.errors import ConfigError, EdgeswarmError
 from edgeswarm.node.config import load_config
 from edgeswarm.origin import open_origin
 from edgeswarm.publish import NodeOptions, Subscription, add_site, enrol, nodes_of, sites_of
+from edgeswarm.publish.sites import node_record
 from edgeswarm.trust.authority import load_certificate
 from edgeswarm.trust.bundle import FILE_NAMES, Identity
 
@@ -177,3 +179,25 @@ def test_a_damaged_record_is_named(world: World, tmp_path: Path, text: str) -> N
     ):
         with pytest.raises(ConfigError, match=r"a\.json: is damaged"):
             call()
+
+
+def test_a_stray_copy_is_left_out_and_told(world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    add_site(world.fleet, "harbour")
+    enrol(world.fleet, "harbour", "a", str(tmp_path / "a"), now=NOW)
+    nodes = Path(world.fleet.path("sites", "harbour", "nodes"))
+    for stray in ("a (copy).json", ".a.json", "a.json~"):
+        shutil.copy(nodes / "a.json", nodes / stray)
+    assert [record.node for record in nodes_of(world.fleet, "harbour")] == ["a"]
+    shutil.copytree(nodes.parent, nodes.parent.with_name("harbour (copy)"))
+    assert sites_of(world.fleet) == ["harbour"]
+    assert [name for name in ("a (copy)", ".a", "harbour (copy)") if f"{name!r} has a name" in caplog.text] == [
+        "a (copy)", ".a", "harbour (copy)",
+    ]  # fmt: skip
+    assert "~" not in caplog.text  # what ends otherwise never was a record
+
+
+@pytest.mark.parametrize(("site", "node"), [("harbour", "a b"), ("har bour", "a")])
+def test_who_asks_for_what_is_no_name_is_told(world: World, site: str, node: str) -> None:
+    add_site(world.fleet, "harbour")
+    with pytest.raises(ConfigError, match="is not a name"):
+        node_record(world.fleet, site, node)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import tomllib
 from datetime import timedelta
@@ -9,7 +10,8 @@ import pytest
 
 from edgeswarm.errors import ConfigError, PublishError, TrustError
 from edgeswarm.origin import DirectoryWriter
-from edgeswarm.publish import Fleet, init_fleet, publish, refresh
+from edgeswarm.publish import Fleet, add_site, enrol, init_fleet, publish, refresh
+from edgeswarm.publish.folders import write_new
 from edgeswarm.trust.ceremony import Expiries, check_root
 
 from .world import FAST, NOW, World
@@ -33,6 +35,26 @@ def test_a_fleet_is_made_whole_and_secret(tmp_path: Path) -> None:
     assert fleet == Fleet.open(str(tmp_path / "f"))
     assert fleet.authority().fleet == "acme"
     assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_stick_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The medium for offline keys: link(2) says EPERM on vfat and exFAT."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    fleet = init_fleet(str(tmp_path / "f"), name="acme", now=NOW)
+    add_site(fleet, "harbour")
+    assert enrol(fleet, "harbour", "a", str(tmp_path / "a"), now=NOW).node == "a"
+    (tmp_path / "artifact").write_bytes(b"1")
+    publish(fleet, str(tmp_path / "artifact"), product="app", version="1", channel="c", now=NOW, options=FAST)
+    key = (tmp_path / "f/keys/product-app.pem").read_bytes()
+    with pytest.raises(ConfigError, match="exists already; it was left"):
+        write_new(fleet.path("keys", "product-app.pem"), b"other", "signing key")
+    assert (tmp_path / "f/keys/product-app.pem").read_bytes() == key
+    assert [path for path in tmp_path.rglob("*.part")] == []
+    assert secret_modes(tmp_path / "f") == {0o600}
 
 
 def test_expiries_and_origin_stand_in_the_fleet_file(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def refresh_all(world: World) -> None:
 
 def repair(world: World) -> None:
     world.now += timedelta(hours=1)
-    refresh(world.fleet, now=world.now, repair=True)
+    refresh(world.fleet, now=world.now, repair=True, clock_is_right=True)
 
 
 def prune_old(world: World) -> None:

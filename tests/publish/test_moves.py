@@ -47,6 +47,17 @@ def test_a_candidate_is_promoted_even_when_its_channel_has_moved_on(world: World
     assert world.catalogue().channel("app", "stable").history == ("2", "1")
 
 
+def test_a_candidate_is_promoted_after_a_hotfix_that_was_encoded_against_it(world: World) -> None:
+    world.publish(V1, "1")
+    world.publish(V2, "2", "beta")
+    hotfix = world.publish(edited(V1, 3), "1.1")
+    assert {delta.base_version for delta in hotfix.deltas} == {"1", "2"}
+    world.publish(V2, "2")
+    assert world.catalogue().channel("app", "stable").history == ("1.1", "1")
+    with pytest.raises(PublishError, match="--back"):
+        world.publish(edited(V1, 3), "1.1")
+
+
 def test_a_release_that_was_overtaken_does_not_take_the_channel_back(world: World) -> None:
     world.publish(V1, "1.0")
     newer = world.write(edited(V2, 9), "newer")
@@ -90,7 +101,7 @@ def test_a_first_release_that_was_overtaken_is_told_too(world: World) -> None:
         world.publish(V1, "1", progress=meanwhile)
 
 
-class _Targets:
+class Targets:
     """A source of targets that was never signed."""
 
     def __init__(self, targets: Mapping[str, object]) -> None:
@@ -111,7 +122,7 @@ BETA = {"v": "5", "n": 2, "_h": ["4"]}
 @pytest.mark.parametrize("stable", [OLD, FULL])
 def test_without_a_whole_history_what_no_other_channel_accounts_for_is_left_behind(stable: Mapping[str, object]) -> None:
     releases = {f"p/releases/{version}/any": RELEASE for version in range(1, 6)}
-    catalogue = Catalogue(_Targets(releases | {"p/channels/stable": stable, "p/channels/beta": BETA}))
+    catalogue = Catalogue(Targets(releases | {"p/channels/stable": stable, "p/channels/beta": BETA}))
     for version in ("4", "5", "6", "3"):  # candidates, a new one, and where it is
         check_forward(catalogue, "p", "stable", version)
     for version in ("1", "2"):

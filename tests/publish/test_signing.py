@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -229,13 +229,6 @@ def test_repair_twice_goes_on_counting(world: World, device: Device) -> None:
     assert device.version() == "2"
     (world.origin / "metadata" / "timestamp.json").unlink()
     refreshed(world, days=0, repair=True)
-    assert device.version() == "2"
-
-
-def test_a_clock_before_this_software_is_not_believed(world: World, device: Device) -> None:
-    (world.origin / "metadata" / "timestamp.json").unlink()
-    refresh(world.fleet, now=datetime(1970, 1, 1, tzinfo=UTC), repair=True)
-    refreshed(world)
     assert device.version() == "2"
 
 
