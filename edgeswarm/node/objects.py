@@ -26,10 +26,10 @@ _PEER_SECONDS = 20.0
 _HEDGE_SECONDS = 1.0
 """The next peer is asked when those before it have not answered for so long. A guess: a LAN answers in milliseconds."""
 _HELD_SECONDS, _PATIENCE = 5.0, 4
-"""A no after so long means that the peer held the question open while it asked the origin, and did not get it in time: it is asked
-again before this node's uplink is used, so many times in all. Guesses: 5 MB at 1 Mbit/s take 40 s."""
-_MUTE_SECONDS = 60.0
-"""A peer that owes an answer comes last for so long. A guess."""
+"""A no after so long means that the peer held the question open while it asked the origin, and did not get it in time: if it has an
+uplink it is asked again before this node's own is used, so many times in all. Guesses: 5 MB at 1 Mbit/s take 40 s."""
+_MUTE_SECONDS, _MOST_DOUBLINGS = 60.0, 6
+"""A peer that made this node wait for nothing comes last for so long, twice as long each time that it does so again. Guesses."""
 _TURN_SECONDS = 1.5
 """Wait per rank before another node's uplink fetch of an object is doubted: a guess, above a satellite's round trip."""
 _HOPE_SECONDS = 5.0
@@ -61,7 +61,8 @@ class Objects:
         self._uplink = uplink
         self._own = own
         self._coming: dict[str, trio.Event] = {}  # set when the origin has answered, well or not
-        self._mute: dict[bytes, float] = {}  # until when a peer comes last that owes an answer
+        self._mute: dict[bytes, float] = {}  # until when a peer comes last that made this node wait for nothing
+        self._idle_waits: dict[bytes, int] = {}  # how often it did, since it last gave something
 
     async def obtain(
         self,
@@ -133,19 +134,18 @@ class Objects:
         # since a peer holds it open while the object is on its way there.
         has_uplink = self._uplink is not None and self._uplink.usable
         seconds = _HEDGE_SECONDS if self._is_mute(peer) and has_uplink else _PEER_SECONDS
-        has_answered = False
+        data, start = None, trio.current_time()
         try:
-            for _ in range(_PATIENCE):
+            for _ in range(_PATIENCE if peer.uplink else 1):
                 asked_at = trio.current_time()
                 with trio.move_on_after(seconds) as scope:
                     data = await ask_peer(peer, wanted.kind, wanted.name, wanted.limit)
-                has_answered = not scope.cancelled_caught
-                if not has_answered or data is not None or trio.current_time() - asked_at < _HELD_SECONDS:
+                if scope.cancelled_caught or data is not None or trio.current_time() - asked_at < _HELD_SECONDS:
                     break
-        finally:
-            self._note(peer, has_answered=has_answered)
+        finally:  # also when another peer was faster
+            self._note(peer, trio.current_time() - start, gave=data is not None)
         answered.set()
-        if has_answered and data is not None and self._is_good(peer, wanted, data):
+        if data is not None and self._is_good(peer, wanted, data):
             answers.append(data)
             everybody.cancel()
 
@@ -157,11 +157,15 @@ class Objects:
             return False
         return True
 
-    def _note(self, peer: Peer, *, has_answered: bool) -> None:
-        if has_answered:
+    def _note(self, peer: Peer, seconds: float, *, gave: bool) -> None:
+        """Note what came of a question after so long. Who says no at once is neither trusted more nor less for it."""
+        if not gave and seconds >= _HEDGE_SECONDS:
+            times = self._idle_waits.get(peer.id, 0)
+            self._idle_waits[peer.id] = times + 1
+            self._mute[peer.id] = trio.current_time() + _MUTE_SECONDS * 2 ** min(times, _MOST_DOUBLINGS)
+        elif gave:
             self._mute.pop(peer.id, None)
-        else:
-            self._mute[peer.id] = trio.current_time() + _MUTE_SECONDS
+            self._idle_waits.pop(peer.id, None)
 
     def _is_mute(self, peer: Peer) -> bool:
         return self._mute.get(peer.id, -math.inf) > trio.current_time()

@@ -497,6 +497,41 @@ async def test_a_mute_peer_delays_objects_by_a_moment(uplink: bool, autojump_clo
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(("has_uplink", "most"), [(True, 4 * 19 + 4), (False, 19 + 4)])
+async def test_a_peer_that_says_no_slowly_delays_objects_once(has_uplink: bool, most: float, autojump_clock: CLOCK) -> None:
+    """A no that took long may come of an honest try, but not for every object."""
+    world = World()
+    names = [f"{number:064x}" for number in range(10)]
+    world.objects |= {f"pages/{name}": name.encode() for name in names}
+
+    async def say_no(peer: Remote, nursery: trio.Nursery) -> None:
+        while True:
+            event = await peer.hear()
+            if isinstance(event, Ping):
+                await peer.say(Pong(nonce=event.nonce))
+            elif isinstance(event, GetObject):
+                nursery.start_soon(answer, peer, event, 0.0 if event.kind == "metadata" else 19.0)
+
+    async def answer(peer: Remote, question: GetObject, seconds: float) -> None:
+        await trio.sleep(seconds)
+        await peer.say(ObjectData(request=question.request, last=True, found=False))
+
+    async with (
+        world.node("gateway", origin=MemoryOrigin(world.objects)) as node,
+        remote(world, to="gateway:7651", uplink=has_uplink) as peer,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(say_no, peer, nursery)
+        await until(lambda: len(node.links.peers) == 1)
+        assert node.uplink is not None
+        start = trio.current_time()
+        for name in names:
+            read = partial(node.uplink.read, f"pages/{name}", limit=100)
+            assert await node._fetcher._objects.obtain("page", name, 100, lambda _data: None, read) == name.encode()
+        assert 19 <= trio.current_time() - start < most + 2 * len(names)
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_damaged_manifest_of_a_held_release_is_fetched_again(autojump_clock: CLOCK) -> None:
     world, store = World(), Rotten()
     release = world.publish("1", b"x" * 1000)
