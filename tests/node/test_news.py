@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from edgeswarm.abc import PeerIdentity
-from edgeswarm.errors import NotPublishedError, StoreError
+from edgeswarm.errors import NotPublishedError, StoreError, TrustError
 from edgeswarm.exchange import ranking
 from edgeswarm.node import Node, SubscribeSection
 from edgeswarm.store import MemoryStore
@@ -139,7 +139,7 @@ async def test_metadata_that_goes_back_is_refused(autojump_clock: CLOCK) -> None
         await trio.sleep(10)
         assert node.metadata.version == version
         assert (await current(node)).version == "2"
-        assert node.metadata.last_error
+        assert isinstance(node.metadata.origin.error, TrustError)
         assert node.uplink is not None
         assert node.uplink.usable
 
@@ -193,7 +193,8 @@ async def test_expired_metadata(grace_days: int, autojump_clock: CLOCK) -> None:
             assert node.metadata.status()["stale"] is True
         else:
             assert node.metadata.version == 0
-            assert "expired" in node.metadata.status()["error"]
+            assert [row["source"] for row in node.metadata.errors()] == ["saved"]
+            assert "expired" in node.metadata.errors()[0]["error"]
 
 
 async def test_a_product_that_is_wanted_later_is_fetched(autojump_clock: CLOCK) -> None:
