@@ -49,7 +49,7 @@ def fetch(
     The node must not be running as an agent: that one fetches by itself.
 
     Exit code 3: it is here, but nobody could confirm within this run that the channel points to nothing newer. Exit code 77: so,
-    and what the origin says does not verify.
+    and what the origin says does not verify. Exit code 28: so, and there is no room to save what it says.
 
     Args:
         product: Name of the product.
