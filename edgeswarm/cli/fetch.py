@@ -154,7 +154,7 @@ async def _find(node: Node, product: str, channel: str, version: str) -> tuple[R
             if full:
                 raise full[0] from error
             refused = node.metadata.origin.error is not None and refusal(node, product) is not None
-            if node.metadata.version and (refused or node.news.is_sought(product)):
+            if node.metadata.version and (refused or node.news.is_sought(product) or is_confirmed(node, product)):
                 raise
         else:
             refusal_now = refusal(node, product)

@@ -96,6 +96,18 @@ async def test_what_the_origin_lacks_is_taken_from_a_peer(channel: str, version:
     assert (release.version, doubt) == ("1", None)
 
 
+async def test_what_a_neighbour_knows_to_be_nowhere_ends_a_fetch(autojump_clock: CLOCK) -> None:
+    world = World()
+    store = await seeded(world)
+    async with (
+        world.node("gateway", origin=MemoryOrigin(world.objects), subscribe=APP) as gateway,
+        world.node("a", peers=("gateway:7651",), store=store) as node,
+    ):
+        await current(gateway)
+        with trio.fail_after(60), pytest.raises(NotPublishedError, match="beta"):
+            await _find(node, "app", "beta", "")
+
+
 @pytest.mark.parametrize(("forge", "error"), [(withhold_app, NotPublishedError), (forge_app, TrustError)])
 async def test_what_nobody_has_ends_a_fetch(forge: object, error: type[Exception], autojump_clock: CLOCK) -> None:
     world = World()
