@@ -12,12 +12,12 @@ from typing import Annotated, Any, TypeVar
 import trio
 from cyclopts import Parameter
 
-from ..errors import ConfigError, FetchError, NotPublishedError, TrustError
+from ..errors import ConfigError, FetchError, NoSpaceError, NotPublishedError, TrustError
 from ..node import Node, NodeConfig, Progress, open_node
 from ..node.tasks import plain_nursery
 from ..trust.catalogue import Release
 from ..trust.names import check_name, check_product
-from .confirmed import PEER_SECONDS, Doubt, doubt_of, is_confirmed
+from .confirmed import PEER_SECONDS, Doubt, doubt_of, is_confirmed, refusal
 from .interrupt import until_stopped
 from .node_options import CONFIG_FILE, Changes, ConfigFile, FetchLogging, read_config
 from .options import Json, Quiet
@@ -50,7 +50,7 @@ def fetch(
     The node must not be running as an agent: that one fetches by itself.
 
     Exit code 3: it is here, but nobody could confirm within this run that the channel points to nothing newer. Exit code 77: so,
-    and what the origin says does not verify.
+    and what the origin says does not verify. Exit code 28: so, and there is no room to save what it says.
 
     Args:
         product: Name of the product.
@@ -136,31 +136,44 @@ async def _say_troubles(node: Node, troubles: list[str]) -> None:
 
 
 async def _find(node: Node, product: str, channel: str, version: str) -> tuple[Release, Doubt | None]:
-    """Return the release; waits for verified metadata that names it, unless the origin was asked and has nothing newer.
+    """Return the release; waits for verified metadata that names it, unless nothing more is to be expected.
 
     With it comes why it may not be the newest of the channel; of a version there is only one.
 
     Raises:
         NotPublishedError: There is no such release or channel.
         TrustError: What the origin says does not verify, and what is known does not do.
+        NoSpaceError: There is no room for newer metadata, and what is known does not do.
     """
     if await node.metadata.want_product(product):
         node.news.look_for(product)
-    doubt = await doubt_of(node, PEER_SECONDS if channel else 0.0)
-    answered = doubt is not None and doubt.exit_code == TrustError.exit_code
+    doubt = await doubt_of(node, product, PEER_SECONDS if channel or not await _is_here(node, product, version) else 0.0)
     while True:
         changed = node.metadata.changed
         try:
             release, _ = await node.find(product, channel=channel, version=version)
-        except (NotPublishedError, TrustError):
-            heard = is_confirmed(node) and node.metadata.knows(product)
-            if node.metadata.version and (answered or heard or node.news.checked_at is not None):
+        except (NotPublishedError, TrustError) as error:
+            full = [heard.error for heard in (node.metadata.origin, node.metadata.peers) if isinstance(heard.error, NoSpaceError)]
+            if full:
+                raise full[0] from error
+            refused = node.metadata.origin.error is not None and refusal(node, product) is not None
+            if node.metadata.version and (refused or node.news.is_sought(product) or is_confirmed(node, product)):
                 raise
         else:
-            settled = not channel or (not answered and is_confirmed(node))
-            return release, None if settled else doubt
+            refusal_now = refusal(node, product)
+            settled = not channel or (refusal_now is None and is_confirmed(node, product))
+            return release, None if settled else refusal_now or doubt
         with trio.move_on_after(_LOOK_SECONDS):
             await changed.wait()
+
+
+async def _is_here(node: Node, product: str, version: str) -> bool:
+    """Tell if a version is named by what is here already; else a neighbour may know it."""
+    try:
+        await node.find(product, version=version)
+    except (NotPublishedError, TrustError):
+        return False
+    return True
 
 
 async def _bring(node: Node, product: str, channel: str, version: str, out: Path | None, tell: ProgressTeller) -> _Brought:

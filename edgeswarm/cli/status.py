@@ -14,7 +14,7 @@ from .node_options import CONFIG_FILE, ConfigFile, read_config
 from .options import Json
 from .show import human_bytes, show
 
-FAILED_EXIT, STALE_EXIT, ROLLED_BACK_EXIT, UNTRUSTED_EXIT = 1, 3, 18, 77
+FAILED_EXIT, STALE_EXIT, ROLLED_BACK_EXIT, FULL_EXIT, UNTRUSTED_EXIT = 1, 3, 18, 28, 77
 
 
 class AnsweredError(EdgeswarmError):
@@ -39,9 +39,9 @@ def ask_node(state: Path, verb: str, **arguments: Any) -> dict[str, Any]:
 def status(*, config: ConfigFile = CONFIG_FILE, state: Path | None = None, as_json: Json = False) -> int:
     """Show what a running node holds, fetches and follows.
 
-    Exit code 1: a release could not be installed, or not be rolled back. Exit code 18: one was rolled back. Exit code 77: the
-    newest answer was refused, though the origin answers. Exit code 3: the metadata has expired, the newest answer could not be
-    had, or the node is offline. The first that applies.
+    Exit code 1: a release could not be installed, or not be rolled back. Exit code 18: one was rolled back. Exit code 77: what the
+    origin answered does not verify. Exit code 28: there was no room to save what is newer. Exit code 3: metadata has expired, the
+    newest could not be had, or the node is offline. The first that applies.
 
     Args:
         config: Configuration file of the node.
@@ -64,26 +64,37 @@ def _exit_code(found: dict[str, Any]) -> int:
         return FAILED_EXIT
     if any(one["phase"] == "rolled_back" for one in rows):
         return ROLLED_BACK_EXIT
-    uplink = found["uplink"]
-    if _is_refused(found):
-        return UNTRUSTED_EXIT
-    offline = not found["peers"] and (uplink is None or not uplink["usable"])
-    return STALE_EXIT if found["metadata"]["stale"] or found["metadata"]["error"] or offline else 0
+    return _metadata_code(found)
 
 
-def _is_refused(found: dict[str, Any]) -> bool:
-    """Tell if newer metadata came and did not verify, though the origin answers.
+def _metadata_code(found: dict[str, Any]) -> int:
+    """Judge the metadata and who brings it.
 
-    Once what is here has expired, that is said instead: an origin that nobody signs for any more has an expired answer too.
+    Only the origin's answers raise the alarm: any node of the site can say what does not verify. Once what is here has expired,
+    that is said instead: an origin that nobody signs for any more has an expired answer too.
     """
-    uplink, metadata = found["uplink"], found["metadata"]
-    usable = uplink is not None and uplink["usable"]
-    return bool(usable and metadata["refused"] and not metadata["stale"])
+    uplink, is_stale = found["uplink"], found["metadata"]["stale"]
+    errors = _errors(found)
+    if not is_stale and any(row["source"] == "origin" and row["exit_code"] == UNTRUSTED_EXIT for row in errors):
+        return UNTRUSTED_EXIT
+    if any(row["exit_code"] == FULL_EXIT for row in errors):
+        return FULL_EXIT
+    offline = not found["peers"] and (uplink is None or not uplink["usable"])
+    return STALE_EXIT if is_stale or errors or offline else 0
+
+
+def _errors(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what counts of what the metadata failed with: what peers say does not where the origin says what there is."""
+    uplink = found["uplink"]
+    is_well = uplink is not None and uplink["current"]
+    rows: list[dict[str, Any]] = found["metadata"]["errors"]
+    return [row for row in rows if row["source"] != "peers" or not is_well or row["exit_code"] == FULL_EXIT]
 
 
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     metadata, store = found["metadata"], found["store"]
     rows = [("metadata", _metadata_text(metadata))]
+    rows += [("not taken", _error_text(row)) for row in metadata["errors"]]
     rows += [("warning", text) for text in (*metadata["troubles"], store["recovery"]) if text]
     if found["uplink"] is not None:
         uplink = found["uplink"]
@@ -111,10 +122,14 @@ def _subscription_text(one: dict[str, Any]) -> str:
 
 def _metadata_text(metadata: dict[str, Any]) -> str:
     if not metadata["version"]:
-        return f"none yet{': ' + metadata['error'] if metadata['error'] else ''}"
-    newest = f"; the newest answer was not taken: {metadata['error']}" if metadata["error"] else ""
+        return "none yet"
     stale = "EXPIRED, " if metadata["stale"] else ""
-    return f"{stale}version {metadata['version']}, {metadata['expires_first']} expires {metadata['expires'][:16]}{newest}"
+    return f"{stale}version {metadata['version']}, {metadata['expires_first']} expires {metadata['expires'][:16]}"
+
+
+def _error_text(row: dict[str, Any]) -> str:
+    source = {"origin": "the origin's", "peers": "the neighbours'", "saved": "what was saved of the"}[row["source"]]
+    return f"{source} {row['product'] or 'metadata'}: {row['error']}"
 
 
 def _fetch_text(one: dict[str, Any]) -> str:

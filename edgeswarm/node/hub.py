@@ -58,6 +58,7 @@ class Hub:
     ) -> None:
         self.transfers: dict[Digest, Transfer] = {}
         self.held: dict[Digest, Manifest] = {}
+        self._said: News | None = None
         self._links: Links | None = None
         self._introductions = Introductions(lambda address, node: self.links.is_proven(address, node))
         self._store = store
@@ -85,6 +86,19 @@ class Hub:
         """Tell all peers something."""
         for peer in self.links.peers.values():
             peer.post(message)
+
+    def say_news(self, *, checked: bool = False) -> None:
+        """Tell all peers what is new here, if anything is.
+
+        Args:
+            checked: The origin has answered: say it once more, unchanged, which is how peers know.
+        """
+        news = self._news()
+        if news != self._said:
+            self._said = news
+            self.post_all(news)
+        if checked:
+            self.post_all(news)
 
     def manifest(self, digest: Digest) -> Manifest | None:
         """Return the manifest of a release that is held or being transferred."""
@@ -259,6 +273,7 @@ class Hub:
             for transfer in list(self.transfers.values()):
                 transfer.feed(PeerLeft(peer.id))
             return
+        self._said = self._said or self._news()  # in the greeting
         for digest, manifest in self.held.items():
             if digest not in self.transfers:
                 _post_have(peer, digest, range(len(manifest)), len(manifest), replace=True)
@@ -269,7 +284,7 @@ class Hub:
 
     def on_uplink(self) -> None:
         """Note that the uplink can be used from now on, or no more."""
-        self.post_all(self._news())  # before any claim: one of a node without an uplink counts for nothing
+        self.say_news()  # before any claim: one of a node without an uplink counts for nothing
         for transfer in list(self.transfers.values()):
             transfer.uplink_changed()
 

@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import trio
 
 from ..abc import ChunkStore
-from ..errors import EdgeswarmError, ExpiredError, NotPublishedError, StoreError, TrustError
+from ..errors import EdgeswarmError, ExpiredError, FetchError, NotPublishedError, StoreError, TrustError
 from ..store.floorbook import FloorBook
 from ..trust.catalogue import Catalogue, Channel, Release
-from ..trust.client import ExpiryPolicy, Outcome, Steps, TrustClient, Want, grace
+from ..trust.client import ExpiryPolicy, Outcome, TrustClient, Want, grace
 from ..trust.clock import TimeFloor
 from ..trust.floors import Floors
 from .guests import Guests
+from .heard import Heard
 from .threads import in_thread
+from .verifying import Answer, Verified, nobody, verify
 
 _log = logging.getLogger("edgeswarm.metadata")
-_T = TypeVar("_T")
-Answer = Callable[[Want], Awaitable[bytes | None]]
+_Answers = dict[str, bytes | FetchError | None]
 _PREFIX = "metadata/"
-
-
-@dataclass(frozen=True, slots=True)
-class _Verified:
-    """What one refresh brought: the top level, and the products that verified; why others did not."""
-
-    client: TrustClient
-    outcome: Outcome
-    products: tuple[str, ...]
-    failed: dict[str, EdgeswarmError]
 
 
 def wall_clock() -> datetime:
@@ -52,6 +42,12 @@ class Metadata:
         products: Products whose roles are kept up to date.
         grace_days: Days for which expired metadata still counts, marked stale.
         clock: Returns the time, aware.
+
+    Attributes:
+        changed: Set, and replaced, when something newer is here.
+        saved: What was wrong with the files that were saved before.
+        origin: What the origin's last answer failed with.
+        peers: What the last answer of any peer failed with.
     """
 
     def __init__(
@@ -74,19 +70,9 @@ class Metadata:
         self._troubles: list[str] = []
         self._lock = trio.Lock()
         self._files: dict[str, bytes] = {}
-        self._found: _Verified | None = None
+        self._found: Verified | None = None
         self.changed = trio.Event()
-        self._failure: EdgeswarmError | None = None
-
-    @property
-    def last_error(self) -> str:
-        """Why the newest answer was not taken, for people; empty: it was."""
-        return str(self._failure or "")
-
-    @property
-    def refused(self) -> bool:
-        """Whether the newest answer came and did not verify; who broke off, or has not all files, is another matter."""
-        return isinstance(self._failure, TrustError)
+        self.saved, self.origin, self.peers = (Heard(source) for source in ("saved", "origin", "peers"))
 
     @property
     def version(self) -> int:
@@ -106,24 +92,24 @@ class Metadata:
     @property
     def missing(self) -> list[str]:
         """Products that are wanted and whose role the last refresh did not bring up to date."""
-        return list(self._found.failed) if self._found else []
-
-    @property
-    def catalogue(self) -> Catalogue:
-        """The releases and channels of the products that are kept; `NotPublishedError` before the first refresh."""
-        return Catalogue(self._current().client)
+        return [product for product in self._wanted() if not self.knows(product)] if self._found else []
 
     def _catalogue_of(self, product: str) -> Catalogue:
-        """Return what is known of one product: whatever is wrong with another one does not matter."""
+        """Return what is known of one product: whatever is wrong with another one does not matter.
+
+        Where its newest role is not to be had, or what came in its place is not the one that was signed, what was verified before
+        goes on working: whoever holds something back could stop this node otherwise. It does not where the newest came and has
+        expired, or where its keys are not those of the product any more: see `TrustClient.stand_in`.
+        """
         found = self._current(product)
         error = found.failed.get(product)
-        if isinstance(error, ExpiredError):
-            raise ExpiredError(str(error))
-        if error is not None:
-            raise NotPublishedError(f"the newest metadata of product {product!r} is not here yet: {error}")
-        return Catalogue(found.client)
+        if error is None or product in found.behind:
+            return Catalogue(found.client)
+        if isinstance(error, TrustError):
+            raise (ExpiredError if isinstance(error, ExpiredError) else TrustError)(str(error))
+        raise NotPublishedError(f"the newest metadata of product {product!r} is not here yet: {error}")
 
-    def _current(self, product: str | None = None) -> _Verified:
+    def _current(self, product: str | None = None) -> Verified:
         """Return what was verified, unless the top level, or what speaks of a product, has expired since."""
         if self._found is None:
             raise NotPublishedError("no verified metadata yet: neither the origin nor a peer was reached so far")
@@ -144,9 +130,9 @@ class Metadata:
         await in_thread(self._load_files)
         if "timestamp.json" in self._files:
             try:
-                await self._refresh(_nobody)
+                await self._refresh(nobody, self.saved)
             except EdgeswarmError as error:
-                self._failure = error
+                self.saved.failed(error)
                 _log.warning("saved metadata: %s", error)
 
     def _load_files(self) -> None:
@@ -171,31 +157,38 @@ class Metadata:
             _log.error("saved metadata is damaged, and fetched again: %s", trouble)
             self._troubles.append(trouble)
 
-    async def refresh(self, answer: Answer) -> bool:
+    async def refresh(self, answer: Answer, heard: Heard | None = None) -> bool:
         """Verify what a source has and keep it; return whether it was newer.
 
         A product that does not verify, or that the source lacks, fails alone: see `missing`.
+
+        Args:
+            answer: Asks the source for one file.
+            heard: Where it is noted what failed: `origin`, or `peers`, the default.
 
         Raises:
             TrustError: The top level does not verify, is older than what is known, or has expired.
             FetchError: The source broke off or lacks a file that it should have.
         """
+        source = heard or self.peers
         try:
-            changed = await self._refresh(answer)
+            return await self._refresh(answer, source)
         except EdgeswarmError as error:
-            self._failure = error
+            source.failed(error)
             raise
-        self._failure = None
-        return changed
 
-    async def _refresh(self, answer: Answer) -> bool:
+    async def _refresh(self, answer: Answer, source: Heard) -> bool:
         """Hear a source out without the lock, since it may take its time; another may bring something meanwhile."""
         files, client = self._files, self._new_client()
-        heard: dict[str, bytes | None] = {}
+        heard: _Answers = {}
 
         async def hear(want: Want) -> bytes | None:
-            heard[want.name] = await answer(want)
-            return heard[want.name]
+            try:
+                heard[want.name] = data = await answer(want)
+            except FetchError as error:
+                heard[want.name] = error
+                raise
+            return data
 
         try:
             found = await self._verify(client, hear)
@@ -206,15 +199,24 @@ class Metadata:
             if self._files is not files:
                 again = await self._verify_again(found, heard)
                 if again is None:
+                    source.came({})
                     return False
                 found = again
-            return await self._keep(found)
+            newer = await self._keep(found)
+            source.came(found.failed)
+        for other in (self.saved, self.origin, self.peers):
+            if other is not source:
+                other.forgive(found.products)
+        return newer
 
-    async def _verify_again(self, found: _Verified, heard: dict[str, bytes | None]) -> _Verified | None:
+    async def _verify_again(self, found: Verified, heard: _Answers) -> Verified | None:
         """Verify what was heard against what another refresh saved meanwhile; None: that one was newer."""
 
         async def recall(want: Want) -> bytes | None:
-            return heard.get(want.name)
+            data = heard.get(want.name)
+            if isinstance(data, FetchError):
+                raise data
+            return data
 
         known = self._found.outcome if self._found is not None else None
         if known is not None and _age(found.outcome) < _age(known):
@@ -225,18 +227,10 @@ class Metadata:
         floor = self._book.floors.versions
         return TrustClient(self._files, now=self._now(), bootstrap=self._bootstrap, expiry=self._policy, floor=floor)
 
-    async def _verify(self, client: TrustClient, answer: Answer) -> _Verified:
-        await _drive(client.refresh(), answer)
-        failed: dict[str, EdgeswarmError] = {}
-        products = tuple(self._wanted())  # others may come meanwhile
-        for product in products:
-            try:
-                await _drive(client.product(product), answer)
-            except EdgeswarmError as error:
-                failed[product] = error
-        return _Verified(client, client.outcome(), tuple(product for product in products if product not in failed), failed)
+    async def _verify(self, client: TrustClient, answer: Answer) -> Verified:
+        return await verify(client, tuple(self._wanted()), answer)  # others may come meanwhile
 
-    async def _keep(self, found: _Verified) -> bool:
+    async def _keep(self, found: Verified) -> bool:
         """Make what was verified durable, and use it; return whether it is newer."""
         outcome, before = found.outcome, self._found
         newer = outcome.timestamp_version > self.version or bool(outcome.changed)
@@ -319,11 +313,14 @@ class Metadata:
             "stale": expires is not None and self._now() > expires,
             "expires": expires.isoformat() if expires else None,
             "expires_first": first,
-            "error": self.last_error,
-            "refused": self.refused,
+            "errors": self.errors(),
             "products": {product: self._trouble_with(product) for product in self._wanted()},
             "troubles": [*self._book.troubles, *self._troubles],
         }
+
+    def errors(self) -> list[dict[str, Any]]:
+        """Return a row for each error that counts for this node, as JSON has it: source, product, error, exit code."""
+        return [row for heard in (self.origin, self.peers, self.saved) for row in heard.rows(self._products)]
 
     def _trouble_with(self, product: str) -> str:
         """Return why a product's role is not up to date here, for people; empty: it is."""
@@ -353,6 +350,10 @@ class Metadata:
         """Return the release of a version for this node's hardware; `NotPublishedError` if there is none."""
         return self._catalogue_of(product).release(product, version, compatible)
 
+    def releases(self, product: str) -> list[Release]:
+        """Return all releases of a product; fails like `release`."""
+        return self._catalogue_of(product).releases(product)
+
 
 def _role_of(name: str) -> str:
     """Return the role that a file name is for; something that is none for the name of another file."""
@@ -362,20 +363,3 @@ def _role_of(name: str) -> str:
 def _age(outcome: Outcome) -> tuple[int, int]:
     """Order outcomes by root and timestamp: a new root may have rotated keys, so that timestamps count from the start again."""
     return outcome.floor.root, outcome.timestamp_version
-
-
-async def _nobody(_want: Want) -> bytes | None:
-    return None
-
-
-async def _drive(steps: Steps[_T], answer: Answer) -> _T:
-    """Run verification steps to their end with answers that may take time."""
-    try:
-        want = next(steps)
-        while True:
-            want = steps.send(await answer(want))
-    except StopIteration as stop:
-        result: _T = stop.value
-        return result
-    finally:
-        steps.close()

@@ -56,7 +56,11 @@ class Newsroom:
         self._poll_seconds = poll_seconds
         self._own = own
         self._dice = dice
+        self._answered = False
         self._asking: dict[bytes, None] = {}
+        self._owing: dict[bytes, None] = {}  # peers that have been asked for a missing role and have not answered yet
+        self._late: dict[bytes, None] = {}  # peers that took longer than a turn, the last time
+        self._sought: dict[str, None] = {}
         self._looking: dict[str, None] = {}
         self._look_turn = trio.Lock()
         self._origin_turn = trio.Lock()  # not held for ever: reads of an origin have a deadline
@@ -68,7 +72,7 @@ class Newsroom:
 
         Args:
             on_change: Called when there was some.
-            on_checked: Called when the origin was asked, as this node's duty, and had nothing newer.
+            on_checked: Called when the origin was asked, as this node's duty, and has answered.
         """
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -93,7 +97,7 @@ class Newsroom:
                 changed = await self._ask_origin()
                 if not uplink.usable:
                     asked = _LONG_AGO  # a dead link is tried again as soon as it counts as usable
-                elif changed is False:
+                elif changed is not None:
                     on_checked()
                 due = asked + jitter * self._poll_seconds
             left = due - trio.current_time()
@@ -111,7 +115,8 @@ class Newsroom:
         silent = trio.current_time() - max((peer.news_at for peer in before), default=-math.inf)
         if silent >= (_SILENT_INTERVALS + len(before) - 1) * self._poll_seconds:
             return self._poll_seconds
-        return _AUDIT_INTERVALS * self._poll_seconds if len(before) == 1 else math.inf
+        is_audit = len(before) == 1 or self._metadata.origin.is_refused  # an alarm that is over must end
+        return _AUDIT_INTERVALS * self._poll_seconds if is_audit else math.inf
 
     def _peers(self) -> list[Peer]:
         return list(self.links.peers.values()) if self.links is not None else []
@@ -120,19 +125,34 @@ class Newsroom:
         """Ask the origin now; return whether there was newer metadata. Failures are logged and kept for the status."""
         return bool(self._uplink is not None and await self._ask_origin())
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the origin answered when it was asked last, and its uplink has not failed since."""
+        return self._answered and self._uplink is not None and self._uplink.proven
+
+    def is_sought(self, product: str) -> bool:
+        """Tell if nothing more is to be expected of a product: the origin has answered, and if its role is missing, so have all.
+
+        What its source only broke off at, and what nobody was asked for yet, may come by itself.
+        """
+        if self.checked_at is None or self._metadata.origin.waits(product):
+            return False
+        return self._metadata.knows(product) or product in self._sought
+
     async def _ask_origin(self) -> bool | None:
         """Return whether the origin had newer metadata; None: it had no answer that verifies."""
         try:
             async with self._origin_turn:
-                changed = await self._metadata.refresh(self._from_origin)
+                changed = await self._metadata.refresh(self._from_origin, self._metadata.origin)
             self._look_for_missing()
         except EdgeswarmError as error:
             _log.warning("metadata from the origin: %s", error)
+            self._answered = False
             return None
         except Exception:  # a bug: it must not end the node
             _log.exception("metadata from the origin")
             return None
-        self.checked_at = time.time()
+        self._answered, self.checked_at = True, time.time()
         return changed
 
     def look_for(self, product: str) -> None:
@@ -151,6 +171,7 @@ class Newsroom:
             while self._metadata.wants(product) and not self._metadata.knows(product):
                 async with self._look_turn:  # who looks for one product brings the others
                     await self._look_around(product)
+                self._sought[product] = None
                 await trio.sleep(pause)
                 pause = min(2 * pause, _LAST_LOOK_SECONDS)
         finally:
@@ -159,9 +180,28 @@ class Newsroom:
     async def _look_around(self, product: str) -> None:
         if self._uplink is not None and self._uplink.usable and not self._metadata.knows(product):
             await self.check_now()
-        for peer in self._peers():
-            if not self._metadata.knows(product) and peer.timestamp_version >= max(1, self._metadata.version):
+        for peer in sorted(self._peers(), key=lambda peer: peer.id in self._late):
+            is_useful = peer.timestamp_version >= max(1, self._metadata.version) and peer.id not in self._owing
+            if is_useful and not self._metadata.knows(product):
+                await self._ask_aside(peer)
+
+    async def _ask_aside(self, peer: Peer) -> None:
+        """Ask a peer, and wait a turn for its answer; one that comes later still counts. A late peer comes last the next time."""
+        assert self._nursery is not None  # noqa: S101  # who looks runs in it
+        answered = trio.Event()
+
+        async def ask() -> None:
+            try:
                 await self._ask_once(peer)
+            finally:
+                del self._owing[peer.id]
+                answered.set()
+
+        self._owing[peer.id] = self._late[peer.id] = None
+        self._nursery.start_soon(ask)
+        with trio.move_on_after(_TURN_SECONDS):
+            await answered.wait()
+            self._late.pop(peer.id, None)
 
     async def _from_origin(self, want: Want) -> bytes | None:
         assert self._uplink is not None  # noqa: S101  # asked only with an uplink

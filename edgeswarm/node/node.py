@@ -128,7 +128,7 @@ class Node:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._bound = await nursery.start(partial(self.links.run, self.config.lan.listen, self.config.lan.peers))
-            nursery.start_soon(self.news.run, self._on_metadata, lambda: self._hub.post_all(self._news()))
+            nursery.start_soon(self.news.run, self._on_metadata, partial(self._hub.say_news, checked=True))
             nursery.start_soon(self._remember_peers)
             nursery.start_soon(self._unfollowed.run)
             if self.uplink is not None:
@@ -143,6 +143,8 @@ class Node:
 
     def _on_peer(self, peer: Peer, came: bool) -> None:
         self._hub.on_peer(peer, came)
+        if came and self.news.is_current:
+            peer.post(self._news())  # as greeted: see `Peer.checked`
         if came:
             self._met.set()
 
@@ -176,7 +178,7 @@ class Node:
         return News(timestamp_version=self.metadata.version, uplink=self.uplink is not None and self.uplink.usable)
 
     def _on_metadata(self) -> None:
-        self._hub.post_all(self._news())
+        self._hub.say_news()
         for notify in self.on_metadata:
             notify(self.metadata.version)
 
@@ -276,16 +278,15 @@ class Node:
 
     def _repair(self, manifest: Digest) -> None:
         """Fetch a held release again of which chunks were lost, if metadata still names it."""
-        try:
-            products = {section.product for section in self.config.subscribe}
-            known = [release for product in sorted(products) for release in self.metadata.catalogue.releases(product)]
-        except (NotPublishedError, TrustError) as error:
-            _log.error("a release lost chunks and cannot be fetched again: %s", error)
-            return
-        for release in known:
-            if release.manifest == manifest:
-                _log.warning("%s lost chunks here and is fetched again", release.path)
-                self.fetch(release)
+        for product in sorted({section.product for section in self.config.subscribe}):
+            try:
+                known = [release for release in self.metadata.releases(product) if release.manifest == manifest]
+            except (NotPublishedError, TrustError) as error:
+                _log.error("if it is one of %s, a release that lost chunks cannot be fetched again: %s", product, error)
+                continue
+            if known:
+                _log.warning("%s lost chunks here and is fetched again", known[0].path)
+                self.fetch(known[0])
                 return
 
     def open_stream(self, manifest: Manifest) -> ReadStream:
@@ -340,7 +341,7 @@ class Node:
         if self.uplink is not None:
             uplink = {
                 "usable": self.uplink.usable, "bytes_read": self.uplink.bytes_read, "error": self.uplink.last_error,
-                "checked_at": self.news.checked_at,
+                "checked_at": self.news.checked_at, "current": self.news.is_current,
             }  # fmt: skip
         return {
             "node": self.own.node, "site": self.own.site, "fleet": self.own.fleet, "role": self.config.node.role,

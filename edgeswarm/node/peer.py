@@ -89,6 +89,8 @@ class Peer:
         uplink: Whether its own uplink is usable, as it said last.
         timestamp_version: The metadata that it holds, as it said last.
         news_at: When it told news last, or greeted.
+        checked: Whether it has said that its origin answered, and its uplink has not failed since: it said its news once more,
+            unchanged. That its uplink is usable does not say that it works.
         received_bytes: Chunk bytes that it sent.
         serving: Answers what it asks for.
         holdings: What it said that it has.
@@ -101,6 +103,7 @@ class Peer:
         self.connected = connected
         self.uplink = hello.uplink
         self.timestamp_version = hello.timestamp_version
+        self.checked = False
         self.received_bytes = 0
         self.serving = Serving(self.id, self._answer)
         self.hints = TokenBucket(_HINTS_PER_SECOND, _MOST_HINTS)
@@ -255,6 +258,8 @@ class Peer:
         host.on_message(self, message)
 
     def _on_news(self, host: Host, message: News) -> None:
+        is_again = (self.uplink, self.timestamp_version) == (message.uplink, message.timestamp_version)
+        self.checked = message.uplink and (self.checked or is_again)
         self.uplink, self.timestamp_version = message.uplink, message.timestamp_version
         self.news_at = trio.current_time()
         host.on_message(self, message)

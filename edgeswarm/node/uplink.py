@@ -33,6 +33,13 @@ class Uplink:
     A failed read makes it unusable for a while that doubles from half a second to the maximum, with jitter; the next read after
     that is the probe. An origin that asks for patience (Retry-After) is left alone for as long, an hour at most. `on_change` is
     called with the new state whenever it changes.
+
+    Attributes:
+        usable: It may be tried now, which says nothing of whether it works.
+        proven: The last read went well.
+        retry_at: When it counts as usable again, on trio's clock.
+        last_error: What made it unusable last.
+        bytes_read: What came over it.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class Uplink:
         self._trusts_partials = True
         self._broke = trio.Event()
         self.usable = True
+        self.proven = False
         self.retry_at = -1.0
         self.last_error = ""
         self.bytes_read = 0
@@ -196,12 +204,14 @@ class Uplink:
         self._failed(error)
 
     def _worked(self) -> None:
+        self.proven = True
         self._set(usable=True)
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, FetchError) and not error.temporary:
             return  # a clear answer: the link works
         self._failures += 1
+        self.proven = False
         wait = min(self._retry_seconds, _FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, 20)) * self._dice.uniform(0.75, 1.25)
         wait = max(wait, min(getattr(error, "retry_after", None) or 0.0, _LONGEST_PATIENCE_SECONDS))
         self.retry_at = trio.current_time() + wait

@@ -130,6 +130,30 @@ class TrustClient:
             todo.extend((child, role) for child in _children(targets, product))
         return self.outcome()
 
+    def stand_in(self, product: str) -> bool:
+        """Let what was verified before speak for a product whose newest roles are not to be had; return whether it can.
+
+        Call it when all products were driven, for those that failed. It is the newest that this node verified and saved, so that
+        nothing goes back; it must be signed by the keys that are trusted for it today and not have expired; and it is not obsolete
+        for as long as it stands in. Do not call it for a product whose newest role came and has expired: what came is genuine,
+        and the publisher has replaced what was before.
+
+        Raises:
+            LocalProtocolError: Called before `refresh` ended.
+        """
+        self._check_complete()
+        todo, seen = [("targets", "root")], set[str]()
+        while todo and len(seen) <= MAX_DELEGATIONS:
+            role, parent = todo.pop(0)
+            if role in seen:
+                continue
+            seen.add(role)
+            targets = self._flow.stand_in(role, parent)
+            if targets is None:
+                return False
+            todo.extend((child, role) for child in _children(targets, product))
+        return not todo
+
     def find(self, path: str) -> Steps[Target | None]:
         """Find a target by walking the delegations, most trusted first.
 
@@ -230,6 +254,7 @@ class TrustClient:
         flow, trusted = self._flow, self._flow.trusted
         expires, first = min((use.signed.expires, name) for name, use in flow.uses.items())
         versions = {name.removesuffix(".json"): meta.version for name, meta in trusted.snapshot.meta.items()}
+        obsolete = flow.local.obsolete({**versions, "snapshot": trusted.snapshot.version})
         return Outcome(
             changed=self.changed,
             stale=expires <= flow.now,
@@ -239,7 +264,7 @@ class TrustClient:
             expires_first=first,
             floor=flow.floor(),
             damaged=tuple(flow.damaged),
-            obsolete=tuple(flow.local.obsolete({**versions, "snapshot": trusted.snapshot.version})),
+            obsolete=tuple(name for name in obsolete if name not in flow.uses),
         )
 
     def _check_complete(self) -> None:

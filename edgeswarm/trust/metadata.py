@@ -36,6 +36,7 @@ __all__ = [
     "online_keys",
     "open_set",
     "parse",
+    "parse_targets",
     "targets_in",
     "verified_by",
 ]
@@ -98,6 +99,15 @@ def parse(data: bytes, kind: type[_Payload], name: str) -> Metadata[_Payload]:
     if not isinstance(metadata.signed, kind):
         raise TrustError(f"metadata {name} is {metadata.signed.type}, wanted {kind.type}")
     return metadata
+
+
+def parse_targets(data: bytes, name: str) -> Metadata[Targets]:
+    """Return an unverified targets role.
+
+    Raises:
+        TrustError: It is malformed or of another kind.
+    """
+    return parse(data, Targets, name)
 
 
 def verified_by(delegator: Root | Targets, role: str, metadata: _AnyMetadata) -> bool:

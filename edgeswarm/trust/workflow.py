@@ -228,6 +228,30 @@ class Workflow:
             return None
         return data
 
+    def stand_in(self, role: str, parent: str) -> Targets | None:
+        """Return a role as it is here, or as it was saved before; None: neither verifies.
+
+        Signature, expiry and number are judged as of now, by the delegations of now: a role whose keys were revoked does not stand
+        in. Only the snapshot's version and hashes cannot be: they are those of the version that is not to be had.
+        """
+        known = self.targets.get((parent, role))
+        meta, saved = self.trusted.snapshot.meta.get(f"{role}.json"), self.local.newest(role)
+        if known is not None or meta is None or saved is None:
+            return known
+        version, name, data = saved
+        delegators = [targets for (_, delegator), targets in self.targets.items() if delegator == parent]
+        try:
+            metadata = self._edge.parse_targets(data, name)
+        except TrustError:
+            return None
+        signed = metadata.signed
+        is_trusted = any(self._edge.verified_by(delegator, role, metadata) for delegator in delegators)
+        if not is_trusted or signed.version != version or version >= meta.version or signed.is_expired(self.trusted.reference_time):
+            return None
+        self.targets[parent, role] = signed
+        self._use(name, signed, data, fresh=False)
+        return signed
+
     def _load_saved(self, role: str, name: str, data: bytes, update: Callable[[bytes], object]) -> None:
         """Load a saved file for its version. Expired or outdated is fine.
 

@@ -55,7 +55,10 @@ async def test_an_origin_that_is_gone_confirms_nothing(autojump_clock: CLOCK) ->
         release, doubt = await _find(node, "app", "stable", "")
         assert release.version == "1"
         assert doubt is not None
-        assert doubt == (f"the origin was not reached: {node.uplink.last_error}; no neighbour with an uplink was reached", 3)  # type: ignore[union-attr]  # it has one
+        assert doubt == (
+            f"the origin was not reached: {node.uplink.last_error}; no neighbour was reached whose origin has answered",
+            3,
+        )  # type: ignore[union-attr]  # it has one
 
 
 async def test_an_answer_that_does_not_verify_is_told(autojump_clock: CLOCK) -> None:
@@ -87,8 +90,8 @@ async def test_neighbours_without_an_uplink_confirm_nothing(autojump_clock: CLOC
     store = await seeded(world)
     async with world.node("b", store=await seeded(world)), world.node("a", peers=("b:7651",), store=store) as node:
         start = trio.current_time()
-        doubt = await doubt_of(node)
-        assert doubt == ("no neighbour with an uplink was reached", 3)
+        doubt = await doubt_of(node, "app")
+        assert doubt == ("no neighbour was reached whose origin has answered", 3)
         assert trio.current_time() - start == pytest.approx(PEER_SECONDS)
 
 

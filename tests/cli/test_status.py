@@ -19,20 +19,22 @@ ROW = {
 }  # fmt: skip
 HEALTHY = {
     "fleet": "acme", "site": "harbour", "node": "a", "role": "device", "pid": 7, "uplink": None, "banned": [], "refused": [],
-    "metadata": {"version": 3, "stale": False, "expires": "2027-01-01T00:00:00", "expires_first": "timestamp", "error": "",
-                 "refused": False, "troubles": []},
+    "metadata": {"version": 3, "stale": False, "expires": "2027-01-01T00:00:00", "expires_first": "timestamp", "errors": [],
+                 "troubles": []},
     "store": {"chunk_bytes": 0, "linked_bytes": 1024, "segment_bytes": 0, "recovery": ""}, "fetches": [],
     "peers": [{"node": "g", "role": "gateway", "address": "x:1", "uplink": True, "received_bytes": 1, "sent_bytes": 2}],
 }  # fmt: skip
 RECOVERED = {"store": HEALTHY["store"] | {"recovery": "the index was gone"}}  # type: ignore[operator]  # a dict
 DOUBTFUL = {"metadata": HEALTHY["metadata"] | {"troubles": ["floors.json: damaged on disk"]}}  # type: ignore[operator]  # a dict
 STALE = {"metadata": HEALTHY["metadata"] | {"stale": True}}  # type: ignore[operator]  # a dict
-REFUSED = {"metadata": HEALTHY["metadata"] | {"error": "1 of 2 signatures", "refused": True}}  # type: ignore[operator]  # a dict
-WELL = {"usable": True, "bytes_read": 9, "error": "", "checked_at": 1.0}
-BROKE_OFF = {
-    "metadata": HEALTHY["metadata"] | {"error": "the link to g ended before 4.snapshot.json came"}  # type: ignore[operator]  # a dict
-}
-NO_ROUTE = {"metadata": HEALTHY["metadata"] | {"error": "no route"}}  # type: ignore[operator]  # a dict
+WELL = {"usable": True, "bytes_read": 9, "error": "", "checked_at": 1.0, "current": True}
+DOUBTED = {"uplink": WELL | {"current": False}}
+DOWN = {"uplink": WELL | {"usable": False, "error": "no route", "current": False}}
+
+
+def failing(source: str, error: str, exit_code: int, product: str = "", **metadata: Any) -> dict[str, Any]:
+    row = {"source": source, "product": product, "error": error, "exit_code": exit_code}
+    return {"metadata": HEALTHY["metadata"] | {"errors": [row]} | metadata}  # type: ignore[operator]  # a dict
 
 
 def following(phase: str, reason: str = "", retry_seconds: float | None = None) -> dict[str, Any]:
@@ -53,12 +55,17 @@ def following(phase: str, reason: str = "", retry_seconds: float | None = None) 
         (following("confirmed") | STALE, 3, "EXPIRED, version 3"),
         (following("idle") | {"peers": []}, 3, "1, idle"),
         (following("idle") | {"uplink": WELL}, 0, "usable; 9 B read"),
-        (following("idle") | REFUSED | {"uplink": WELL}, 77, "answer was not taken: 1 of 2 signatures"),
-        (following("idle") | REFUSED, 3, "answer was not taken: 1 of 2 signatures"),
-        (following("idle") | BROKE_OFF | {"uplink": WELL}, 3, "not taken: the link to g ended before 4.snapshot.json came"),
-        (following("idle") | NO_ROUTE | {"uplink": WELL | {"error": "no route"}}, 3, "answer was not taken: no route"),
-        (following("idle") | NO_ROUTE | {"uplink": WELL | {"usable": False, "error": "no route"}}, 3, "down: no route"),
-        (following("idle") | {"metadata": REFUSED["metadata"] | {"stale": True}, "uplink": WELL}, 3, "EXPIRED, version 3"),
+        (following("idle") | failing("origin", "forged", 77) | DOUBTED, 77, "not taken   the origin's metadata: forged"),
+        (following("idle") | failing("origin", "forged", 77, "app") | {"uplink": WELL}, 77, "not taken   the origin's app: forged"),
+        (following("idle") | failing("origin", "forged", 77, stale=True) | DOUBTED, 3, "EXPIRED, version 3"),
+        (following("idle") | failing("origin", "no route", 3) | DOWN, 3, "down: no route"),
+        (following("idle") | failing("origin", "status 403", 3) | DOUBTED, 3, "not taken   the origin's metadata: status 403"),
+        (following("idle") | failing("origin", "app expired", 3, "app") | {"uplink": WELL}, 3, "the origin's app: app expired"),
+        (following("idle") | failing("peers", "forged", 77) | {"uplink": WELL}, 0, "not taken   the neighbours' metadata: forged"),
+        (following("idle") | failing("peers", "forged", 77) | DOUBTED, 3, "not taken   the neighbours' metadata: forged"),
+        (following("idle") | failing("peers", "forged", 77), 3, "not taken   the neighbours' metadata: forged"),
+        (following("idle") | failing("peers", "quota", 28) | {"uplink": WELL}, 28, "not taken   the neighbours' metadata: quota"),
+        (following("idle") | failing("saved", "not here", 3, "app"), 3, "not taken   what was saved of the app: not here"),
     ],
 )
 @pytest.mark.slow

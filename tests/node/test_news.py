@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from edgeswarm.abc import PeerIdentity
-from edgeswarm.errors import NotPublishedError, StoreError
+from edgeswarm.errors import NotPublishedError, StoreError, TrustError
 from edgeswarm.exchange import ranking
 from edgeswarm.node import Node, SubscribeSection
 from edgeswarm.store import MemoryStore
@@ -139,7 +139,7 @@ async def test_metadata_that_goes_back_is_refused(autojump_clock: CLOCK) -> None
         await trio.sleep(10)
         assert node.metadata.version == version
         assert (await current(node)).version == "2"
-        assert node.metadata.last_error
+        assert isinstance(node.metadata.origin.error, TrustError)
         assert node.uplink is not None
         assert node.uplink.usable
 
@@ -193,7 +193,8 @@ async def test_expired_metadata(grace_days: int, autojump_clock: CLOCK) -> None:
             assert node.metadata.status()["stale"] is True
         else:
             assert node.metadata.version == 0
-            assert "expired" in node.metadata.status()["error"]
+            assert [row["source"] for row in node.metadata.errors()] == ["saved"]
+            assert "expired" in node.metadata.errors()[0]["error"]
 
 
 async def test_a_product_that_is_wanted_later_is_fetched(autojump_clock: CLOCK) -> None:
@@ -429,7 +430,7 @@ async def test_who_breaks_off_is_told_from_who_lies(lies: bool, autojump_clock: 
     world.publish("2", b"y")
     async with world.node("gateway", origin=MemoryOrigin(old)) as node:
         await until(lambda: node.metadata.version == 2)
-        assert (node.metadata.last_error, node.metadata.refused) == ("", False)
+        assert node.metadata.errors() == []
         async with remote(world) as peer:
             await peer.say(News(timestamp_version=3, uplink=False))
             while (event := await peer.hear_a(GetObject)).name != "3.snapshot.json":
@@ -438,9 +439,9 @@ async def test_who_breaks_off_is_told_from_who_lies(lies: bool, autojump_clock: 
             if lies:
                 await peer.say(ObjectData(request=event.request, last=True, data=b"{}"))
         with trio.fail_after(0.5):  # before the next poll
-            await until(lambda: node.metadata.last_error)
-        told = node.status()["metadata"]
-        assert (told["refused"], node.metadata.version) == (lies, 2)
+            await until(lambda: bool(node.metadata.errors()))
+        (told,) = node.status()["metadata"]["errors"]
+        assert (told["source"], told["exit_code"], node.metadata.version) == ("peers", 77 if lies else 3, 2)
         assert lies or "the link to remote ended before 3.snapshot.json came" in told["error"]
 
 

@@ -184,6 +184,7 @@ async def test_a_wiped_gateway_finds_the_base_on_the_lan(autojump_clock: CLOCK) 
             await until(lambda: gateway.links.peers)
             await current(gateway)
             await wait_until_version([gateway, device], 3)
+            await until(lambda: device.metadata.knows("app"))  # until then it goes by what it knew before
             await fetch_all([gateway, device], v2)
         delta = v2.index_for(v1.manifest)
         assert delta is not None
