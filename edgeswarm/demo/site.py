@@ -23,6 +23,7 @@ from ..origin.server import serve_origin
 from ..publish import Fleet, NodeOptions, PublishOptions, PublishReport, add_site, enrol, init_fleet, publish
 from .child import command_of
 from .inputs import Inputs
+from .traffic import Seen
 from .uplink import Uplink, open_uplink
 
 CHANNEL, SITE = "stable", "site"
@@ -257,13 +258,14 @@ async def open_site(folder: Path, inputs: Inputs, spec: SiteSpec) -> AsyncIterat
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
         origin = await nursery.start(serve_origin, fleet.path("origin"), "127.0.0.1:0")
-        members = [await _member(stack, folder, "gateway", "gateway", origin)]
+        seen: Seen = {}
+        members = [await _member(stack, folder, "gateway", "gateway", origin, seen)]
         for number in range(1, spec.devices + 1):
             own = origin if number <= spec.own_uplinks else ""
-            members.append(await _member(stack, folder, f"device-{number}", "device", own))
+            members.append(await _member(stack, folder, f"device-{number}", "device", own, seen))
             members[-1].holds_old = number <= spec.devices - spec.empty
         if spec.bad_peer:
-            members.append(await _member(stack, folder, "intruder", "bad peer", ""))
+            members.append(await _member(stack, folder, "intruder", "bad peer", "", seen))
         for member in members:
             await trio.to_thread.run_sync(partial(_enrol, fleet, member))
         site = Site(folder, inputs, spec, fleet, members)
@@ -281,8 +283,8 @@ def _make_fleet(folder: Path) -> Fleet:
     return fleet
 
 
-async def _member(stack: AsyncExitStack, folder: Path, name: str, role: str, origin: str) -> Member:
-    uplink = await stack.enter_async_context(open_uplink(origin)) if origin else None
+async def _member(stack: AsyncExitStack, folder: Path, name: str, role: str, origin: str, seen: Seen) -> Member:
+    uplink = await stack.enter_async_context(open_uplink(origin, seen=seen)) if origin else None
     return Member(name, role, folder / name, uplink)
 
 

@@ -44,6 +44,10 @@ class Intervals:
         return sum(self._ends) - sum(self._starts)
 
 
+Seen = dict[tuple[str, str], Intervals]
+"""Which positions have passed, by path and entity tag."""
+
+
 @dataclass(slots=True)
 class ClassCounters:
     """What passed of one class of paths.
@@ -103,13 +107,16 @@ class Counters:
 class Traffic:
     """All that passes one uplink.
 
+    Args:
+        seen: What has passed, shared by the uplinks of a site: what passes another one again is repeated, too.
+
     Attributes:
         counters: The sums so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seen: Seen | None = None) -> None:
         self.counters = Counters()
-        self._seen: dict[tuple[str, str], Intervals] = {}
+        self._seen = seen if seen is not None else {}
 
     def open_conversation(self) -> Conversation:
         """Start to watch a new connection."""

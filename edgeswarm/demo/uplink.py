@@ -34,7 +34,7 @@ from trio import socket as tsocket
 from ..address import join_address, split_address
 from ..errors import ConfigError, EdgeswarmError
 from .shaping import Meter, parse_rate
-from .traffic import Traffic
+from .traffic import Seen, Traffic
 
 PIECE_BYTES = 4 * 1024
 """Bytes that pass the meter at once: 16 ms at 2 Mbit/s, so that connections share the link evenly."""
@@ -55,13 +55,20 @@ class Uplink:
         moved: Who is parked here is woken whenever bytes have passed.
     """
 
-    def __init__(self, listener: tsocket.SocketType, upstream: tuple[str, int], rate: float | None, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        listener: tsocket.SocketType,
+        upstream: tuple[str, int],
+        rate: float | None,
+        nursery: trio.Nursery,
+        seen: Seen | None = None,
+    ) -> None:
         self.moved = trio.lowlevel.ParkingLot()
         self.address = join_address(*listener.getsockname()[:2])
         self._upstream = upstream
         self._down = Meter(rate)
         self._up = Meter(rate)
-        self._traffic = Traffic()
+        self._traffic = Traffic(seen)
         self._nursery = nursery
         self._open: dict[trio.CancelScope, None] = {}
         self._is_cut = False
@@ -177,13 +184,16 @@ async def _connected(address: tuple[str, int]) -> AsyncIterator[tsocket.SocketTy
 
 
 @asynccontextmanager
-async def open_uplink(upstream: str, *, listen: str = "127.0.0.1:0", rate: float | None = None) -> AsyncIterator[Uplink]:
+async def open_uplink(
+    upstream: str, *, listen: str = "127.0.0.1:0", rate: float | None = None, seen: Seen | None = None
+) -> AsyncIterator[Uplink]:
     """Run an uplink until the block ends; its connections are reset then.
 
     Args:
         upstream: `host:port` of the origin's web server; need not be there yet.
         listen: `host:port` to listen at; port 0 takes a free one.
         rate: In bit/s, for each direction; None for no limit.
+        seen: What has passed, if several uplinks are one site's: see `Traffic`.
 
     Raises:
         ConfigError: An address is malformed or taken.
@@ -198,7 +208,7 @@ async def open_uplink(upstream: str, *, listen: str = "127.0.0.1:0", rate: float
         listener.listen()
         async with trio.open_nursery() as nursery:
             try:
-                yield Uplink(listener, target, rate, nursery)
+                yield Uplink(listener, target, rate, nursery, seen)
             except Exception as exc:  # raised below, where no nursery wraps it into a group
                 failure = exc
             nursery.cancel_scope.cancel()

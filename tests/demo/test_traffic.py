@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeswarm.demo.traffic import Conversation, Intervals, Traffic
+from edgeswarm.demo.traffic import Conversation, Intervals, Seen, Traffic
 
 
 def test_intervals() -> None:
@@ -45,6 +45,13 @@ def talk(traffic: Traffic, *turns: tuple[bytes, bytes]) -> Conversation:
         conversation.passed_up(up)
         conversation.passed_down(down)
     return conversation
+
+
+def test_what_passes_another_uplink_of_the_site_again_is_repeated() -> None:
+    seen: Seen = {}
+    for traffic, repeated in ((Traffic(seen), 0), (Traffic(seen), 5), (Traffic(), 0)):
+        talk(traffic, (get("/packs/ab/x", "range: bytes=0-4"), part(0, b"abcde")))
+        assert traffic.counters.as_dict()["repeated_body_bytes"] == repeated
 
 
 def test_bytes_are_counted_by_class() -> None:
