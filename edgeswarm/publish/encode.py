@@ -3,8 +3,7 @@
 The bytes are the same for the same input, however many threads encode: groups of chunks are encoded apart from each other, and
 written in their order. A chunk or page that an older release's pack already holds is referred to there and never written again.
 
-A unit is whole chunks. Groups of up to 1 MiB are tried first, since more context makes them smaller; a unit that is larger than
-wanted is split, so that what is lost when a link breaks stays small (guarantee G7: 64 KiB).
+A unit is whole chunks: as many as make an encoded unit of about the size that is wanted, since more context makes it smaller.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from itertools import pairwise
 
 from ..abc import ReadStream
 from ..content.codec import DEFAULT_LEVEL, encode_piece
-from ..content.delta import DeltaCodec, UnitEncoder, ZstdRanges, decode_unit
+from ..content.delta import EngineOptions, PairEncoder, decode_unit
 from ..content.digest import Digest, digest
-from ..content.index import SPAN_CHUNKS, PackIndex, Piece
+from ..content.index import SPAN_CHUNKS, UNIT_MAX_OUTPUT_BYTES, PackIndex, Piece
 from ..content.manifest import BuiltManifest, Manifest
 from ..errors import ContentError, PublishError
 from .packs import IndexBuilder, PackFile, Place, in_order
@@ -27,8 +26,10 @@ from .reassemble import PublishedArtifact
 
 UNIT_BYTES = 64 * 1024
 """Encoded bytes of a unit. Source: guarantee G7, at most 64 KiB is lost per cut."""
-GROUP_BYTES = 1024 * 1024
-"""Plain bytes that a unit makes at most. Source: a guess between context and a receiver's memory; 4 MiB would save about 4 %."""
+
+
+_AIM = 0.8
+"""Part of a unit's most bytes that are aimed at: what is too large after all is encoded again, in halves. A guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Encoding:
         ahead: Groups under way at once.
         level: zstd level of full pieces.
         unit_bytes: Encoded bytes that a unit should not exceed.
-        codec: Of delta units.
+        engine: How delta units are made.
         step: Called with the plain bytes of each finished group, in order; may raise to stop.
     """
 
@@ -48,7 +49,7 @@ class Encoding:
     ahead: int
     level: int = DEFAULT_LEVEL
     unit_bytes: int = UNIT_BYTES
-    codec: DeltaCodec = field(default_factory=ZstdRanges)
+    engine: EngineOptions = field(default_factory=EngineOptions)
     step: Callable[[int], None] = lambda _: None
 
 
@@ -135,14 +136,14 @@ def read_chunks(read: ReadStream, manifest: Manifest, which: range) -> bytes:
 
 
 def groups(manifest: Manifest, base: Manifest) -> list[range]:
-    """Return the runs of chunks that the base lacks, cut at span ends and at 1 MiB."""
+    """Return the runs of chunks that the base lacks, cut at span ends and where a unit could not make more."""
     found: list[range] = []
     total = 0
     for index in range(len(manifest)):
         chunk = manifest.chunk(index)
         if base.find(chunk.digest) is not None:
             continue
-        joins = found and found[-1].stop == index and index % SPAN_CHUNKS and total + chunk.size <= GROUP_BYTES
+        joins = found and found[-1].stop == index and index % SPAN_CHUNKS and total + chunk.size <= UNIT_MAX_OUTPUT_BYTES
         if joins:
             found[-1] = range(found[-1].start, index + 1)
             total += chunk.size
@@ -169,10 +170,12 @@ def encode_delta(
         PublishError: The source has changed.
         BaseMissingError: The origin has lost a part of the base.
     """
-    encoder = how.codec.encoder(base.read, base.manifest.root.size)
+    runs = groups(manifest, base.manifest)
+    wanted = [(manifest.chunk(which.start).offset, plain_bytes(manifest, which)) for which in runs]
+    encoder = PairEncoder(base.read, base.manifest.root.size, _verified(read, manifest), wanted, how.engine)
     unit_of = _UnitMaker(read, manifest, base, encoder, how.unit_bytes)
     units: list[tuple[range, int, int, Digest]] = []
-    for made in in_order(how.pool, unit_of, groups(manifest, base.manifest), how.ahead):
+    for made in in_order(how.pool, unit_of, runs, how.ahead):
         for which, unit in made:
             units.append((which, pack.append(unit), len(unit), digest(unit)))
         how.step(plain_bytes(manifest, range(made[0][0].start, made[-1][0].stop)))
@@ -186,6 +189,17 @@ def encode_delta(
     return builder.build()
 
 
+def _verified(read: ReadStream, manifest: Manifest) -> ReadStream:
+    """Return what reads ranges of whole chunks of the source, verified."""
+
+    def verified(offset: int, length: int) -> bytes:
+        chunks = manifest.range(offset, length)
+        first = manifest.chunk(chunks[0]).offset
+        return read_chunks(read, manifest, chunks)[offset - first : offset - first + length]
+
+    return verified
+
+
 def _place_of(index: PackIndex, piece: Piece) -> Place:
     return Place(index.packs[piece.pack], piece.offset, piece.length)
 
@@ -197,39 +211,44 @@ def plain_bytes(manifest: Manifest, which: range) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _UnitMaker:
-    """Makes the units of one group; called from several threads at once."""
+    """Makes the units of one run; called from several threads at once."""
 
     read: ReadStream
     manifest: Manifest
     base: PublishedArtifact
-    encoder: UnitEncoder
+    encoder: PairEncoder
     unit_bytes: int
 
     def __call__(self, which: range) -> list[tuple[range, bytes]]:
-        return list(self._units(which))
+        plain = memoryview(read_chunks(self.read, self.manifest, which))
+        start = self.manifest.chunk(which.start).offset
+        return [unit for part in self._cut(which, bytes(plain), start) for unit in self._units(part, plain, start)]
 
-    def _units(self, which: range) -> Iterator[tuple[range, bytes]]:
-        plain = read_chunks(self.read, self.manifest, which)
-        unit = self.encoder.encode(plain)
-        if len(unit) <= self.unit_bytes or len(which) == 1:
-            self._prove(unit, plain)
-            yield which, unit
+    def _units(self, which: range, run: memoryview, start: int) -> Iterator[tuple[range, bytes]]:
+        """Yield the unit of some chunks of a run, or several where it turns out too large."""
+        first = self.manifest.chunk(which.start).offset
+        new = bytes(run[first - start : first - start + plain_bytes(self.manifest, which)])
+        unit = self.encoder.encode(new, first)
+        if len(unit) > self.unit_bytes and len(which) > 1:
+            middle = which.start + len(which) // 2
+            yield from self._units(range(which.start, middle), run, start)
+            yield from self._units(range(middle, which.stop), run, start)
             return
-        for part in split_evenly(self.manifest, which, -(-len(unit) // self.unit_bytes)):
-            yield from self._units(part)
+        self._prove(unit, new)
+        yield which, unit
+
+    def _cut(self, which: range, plain: bytes, start: int) -> list[range]:
+        """Cut a run where the encoded bytes are likely to be somewhat below what a unit may have."""
+        ends = [self.manifest.chunk(chunk).offset + self.manifest.sizes[chunk] - start for chunk in which]
+        cuts, weight = [which.start], 0.0
+        for chunk, part in zip(which, self.encoder.weights(plain, start, ends), strict=True):
+            if weight and weight + part > _AIM * self.unit_bytes:
+                cuts.append(chunk)
+                weight = 0.0
+            weight += part
+        return [range(first, stop) for first, stop in pairwise([*cuts, which.stop])]
 
     def _prove(self, unit: bytes, plain: bytes) -> None:
         """Decode before publishing: a unit that did not decode would cost every site a full fetch of its chunks."""
         if decode_unit(unit, self.base.read, self.base.manifest.root.size, len(plain)) != plain:
             raise PublishError("a delta unit does not decode to what was encoded: is this machine's memory sound?")
-
-
-def split_evenly(manifest: Manifest, which: range, parts: int) -> list[range]:
-    """Split chunks into at least 2 and at most `parts` ranges that are about equal in plain bytes."""
-    parts = min(max(2, parts), len(which))
-    start, total = manifest.chunk(which[0]).offset, plain_bytes(manifest, which)
-    cuts = [which.start]
-    for number in range(1, parts):
-        cut = manifest.locate(start + total * number // parts)
-        cuts.append(min(max(cut, cuts[-1] + 1), which.stop - (parts - number)))
-    return [range(first, last) for first, last in pairwise([*cuts, which.stop])]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..abc import OriginWriter, ReadStream
 from ..content.codec import encode_piece
-from ..content.delta import ZstdRanges
+from ..content.delta import EngineOptions, MatchOptions
 from ..content.digest import Digest
 from ..content.index import PackIndex, check_index, index_name, manifest_name, named_index, pack_name
 from ..content.manifest import BuiltManifest
@@ -175,7 +175,8 @@ class ObjectWriter:
 
     def _encoding(self, meter: Meter) -> Encoding:
         options = self.options
-        return Encoding(self.pool, self._ahead, options.level, options.unit_bytes, ZstdRanges(level=options.level), meter)
+        engine = EngineOptions(options.level, MatchOptions(options.memory_bytes))
+        return Encoding(self.pool, self._ahead, options.level, options.unit_bytes, engine, meter)
 
     def _put(self, index: PackIndex, pack: PackFile) -> IndexRef:
         if pack.size:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..content.codec import DEFAULT_LEVEL
+from ..content.delta import MATCH_MEMORY_BYTES
 from ..content.manifest import ArtifactKind
 from ..errors import ConfigError, PublishError
 from ..trust.catalogue import ANY_VARIANT, MAX_INDEXES
@@ -33,6 +34,7 @@ class PublishOptions:
         delta_from: How many older releases to make deltas from, at most 15.
         level: zstd level, 1 to 22.
         unit_bytes: Encoded bytes that a delta unit should not exceed: what a broken link can lose.
+        memory_bytes: About how much memory the search for what is alike may take.
         kind: What the path is, where it could be something else.
         back: Allow a channel to go back to a release that the present one replaced.
         max_update_bytes: What an update may cost a site that follows the channel, less signed metadata; None: anything.
@@ -50,6 +52,7 @@ class PublishOptions:
     delta_from: int = 3
     level: int = DEFAULT_LEVEL
     unit_bytes: int = UNIT_BYTES
+    memory_bytes: int = MATCH_MEMORY_BYTES
     kind: ArtifactKind | None = None
     back: bool = False
     max_update_bytes: int | None = None
@@ -61,7 +64,13 @@ class PublishOptions:
 
     def __post_init__(self) -> None:
         check_name(self.compatible, "variant", ConfigError)
-        rows = (("delta_from", 0, MAX_INDEXES - 1), ("level", 1, 22), ("unit_bytes", 1024, 1 << 20), ("threads", 0, 256))
+        rows = (
+            ("delta_from", 0, MAX_INDEXES - 1),
+            ("level", 1, 22),
+            ("unit_bytes", 1024, 1 << 20),
+            ("memory_bytes", 64 << 20, 1 << 40),
+            ("threads", 0, 256),
+        )
         if self.max_update_bytes is not None and self.max_update_bytes < 0:
             raise ConfigError(f"max-update-bytes: wanted 0 or more, got {self.max_update_bytes}")
         for name, lowest, highest in rows:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bench.delta import Figures
 from edgeswarm.cli.app import VERBS
 from edgeswarm.demo.result import Check, DeviceResult, Incident, Result, Sample
 from edgeswarm.errors import ConfigError, EdgeswarmError
@@ -154,7 +155,9 @@ def _errors(kind: type[EdgeswarmError]) -> Iterator[type[EdgeswarmError]]:
 
 
 def test_every_key_of_a_result_is_documented() -> None:
-    text = (ROOT / "docs/reference/bench.md").read_text()
+    text, _, deltas = (ROOT / "docs/reference/bench.md").read_text().partition("\n## `bench.delta`\n")
+    for entry in dataclasses.fields(Figures):
+        assert re.search(rf"`(edgeswarm\.)?{entry.name}`", deltas), entry.name
     keys = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
     assert sorted(keys) == sorted([*(entry.name for entry in dataclasses.fields(Result)), "passed"])
     rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -13,7 +14,7 @@ import trio
 
 from edgeswarm.content.chunking import chunk_lengths
 from edgeswarm.content.codec import encode_piece
-from edgeswarm.content.delta import ZstdRanges
+from edgeswarm.content.delta.zstd_ranges import MAX_DICTIONARY_BYTES, encode_ranges
 from edgeswarm.content.digest import digest
 from edgeswarm.content.index import PackIndex, Piece, index_name, manifest_name, named_index, pack_name
 from edgeswarm.content.manifest import ArtifactKind, BuiltManifest, build_manifest
@@ -125,9 +126,10 @@ class World:
         refs = [self._index(built, [(i, 1, encode_piece(chunk, 3)) for i, chunk in enumerate(chunks)], None)]
         if base is not None:
             old, old_data = self.built[base]
-            encoder = ZstdRanges(level=3).encoder(lambda at, n: old_data[at : at + n], len(old_data))
+            whole = [(0, min(len(old_data), MAX_DICTIONARY_BYTES))]
+            units = partial(encode_ranges, ranges=whole, read_base=lambda at, n: old_data[at : at + n], level=3)
             missing = [i for i, chunk in enumerate(chunks) if old.manifest.find(digest(chunk)) is None]
-            refs.append(self._index(built, [(i, 1, encoder.encode(chunks[i])) for i in missing], old.manifest.digest))
+            refs.append(self._index(built, [(i, 1, units(chunks[i])) for i in missing], old.manifest.digest))
         root = built.manifest.root_bytes
         self.objects[manifest_name(built.manifest.digest)] = root
         release = Release("app", version, compatible, built.manifest.digest, len(data), len(root), tuple(refs))

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeswarm.content.digest import digest
-from edgeswarm.content.index import SPAN_CHUNKS
+from edgeswarm.content.index import SPAN_CHUNKS, UNIT_MAX_OUTPUT_BYTES
 from edgeswarm.content.manifest import ArtifactKind, Manifest, build_manifest
 from edgeswarm.errors import PublishError
-from edgeswarm.publish.encode import GROUP_BYTES, groups, read_chunks, split_evenly
+from edgeswarm.publish.encode import groups, read_chunks
 from edgeswarm.publish.packs import PackFile, in_order
 
 KIB = 1024
@@ -25,9 +25,9 @@ def manifest_of(sizes: list[int], salt: str = "") -> Manifest:
 EMPTY = manifest_of([])
 
 
-def test_groups_end_at_a_mebibyte_and_at_span_ends() -> None:
-    found = groups(manifest_of([256 * KIB] * 6 + [16 * KIB] * 64), EMPTY)
-    assert found == [range(4), range(4, 38), range(38, 64), range(64, 70)]
+def test_groups_end_where_a_unit_must_and_at_span_ends() -> None:
+    found = groups(manifest_of([256 * KIB] * 20 + [16 * KIB] * 64), EMPTY)
+    assert found == [range(16), range(16, 64), range(64, 84)]
 
 
 def test_groups_leave_out_what_the_base_has() -> None:
@@ -42,21 +42,8 @@ def test_groups_are_bounded_and_whole(sizes: list[int]) -> None:
     found = groups(manifest_of(sizes), EMPTY)
     assert [index for which in found for index in which] == list(range(len(sizes)))
     for which in found:
-        assert sum(sizes[index] for index in which) <= GROUP_BYTES
+        assert sum(sizes[index] for index in which) <= UNIT_MAX_OUTPUT_BYTES
         assert which[0] // SPAN_CHUNKS == which[-1] // SPAN_CHUNKS
-
-
-@given(st.lists(st.integers(1, 256 * KIB), min_size=2, max_size=64), st.integers(1, 80))
-def test_a_split_is_whole_and_makes_progress(sizes: list[int], parts: int) -> None:
-    which = range(1, len(sizes)) if len(sizes) > 2 else range(2)
-    found = split_evenly(manifest_of(sizes), which, parts)
-    assert [index for part in found for index in part] == list(which)
-    assert len(found) == min(max(2, parts), len(which))
-    assert all(found)
-
-
-def test_a_split_is_even() -> None:
-    assert split_evenly(manifest_of([100] * 12), range(12), 3) == [range(4), range(4, 8), range(8, 12)]
 
 
 def test_chunks_that_read_differently_are_refused() -> None:

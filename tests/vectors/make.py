@@ -25,7 +25,8 @@ from typing import Any
 import zstandard
 
 from edgeswarm.content import chunking, codec, index, manifest, tree, varint
-from edgeswarm.content.delta import ZstdRanges
+from edgeswarm.content.delta.covers.encoder import encode_covers
+from edgeswarm.content.delta.zstd_ranges import encode_ranges
 from edgeswarm.content.digest import digest
 
 _FOLDER = Path(__file__).parent
@@ -144,7 +145,7 @@ def _deltas() -> dict[str, Any]:
     """One unit by the encoder, one by hand: ranges that go back and forth, and a frame over them."""
     base = stream("base", 300_000)
     new = base[150_000:200_000] + b"new here" + base[:30_000]
-    made = ZstdRanges().encoder(lambda offset, length: base[offset : offset + length], len(base)).encode(new)
+    made = encode_ranges(new, [(0, 65_536), (131_072, 131_072)], lambda offset, length: base[offset : offset + length], 12)
     head = bytearray([codec.ZSTD_RANGES])
     for value in (2, varint.zigzag(200_000), 1000, varint.zigzag(10 - 201_000), 90):
         varint.write_varint(value, head)
@@ -158,8 +159,31 @@ def _deltas() -> dict[str, Any]:
         "units": [
             {"unit": made.hex(), "size": len(new), "digest": digest(new).hex()},
             {"unit": by_hand.hex(), "size": len(plain), "digest": digest(plain).hex(), "ranges": [[200_000, 1000], [10, 90]]},
+            *_covers(base),
         ],
     }
+
+
+def _covers(base: bytes) -> list[dict[str, Any]]:
+    """Units over covers: corrections as two streams and as records, each coding, literals alone, and nothing."""
+    import numpy as np
+
+    few = bytearray(b"new" + base[1000:1200] + base[500:600] + b"end")
+    few[10], few[205] = few[10] ^ 0xFF, (few[205] + 1) & 0xFF
+    many = bytearray(base[40_000:80_000])
+    for at in range(0, len(many) - 4, 53):
+        field = int.from_bytes(many[at : at + 4], "little") + 0x1234 & 0xFFFFFFFF
+        many[at : at + 4] = field.to_bytes(4, "little")
+    cases = [
+        (bytes(few), [(1000, 3, 200), (500, 203, 100)]), (bytes(many), [(40_000, 0, 40_000)]),
+        (b"line of text\n" * 500, []), (b"", []),
+    ]  # fmt: skip
+    units = []
+    for new, rows in cases:
+        covers = np.array(rows, np.int64).reshape(-1, 3)
+        unit = encode_covers(covers, [base[old : old + length] for old, _, length in rows], new, 0)
+        units.append({"unit": unit.hex(), "size": len(new), "digest": digest(new).hex(), "covers": rows})
+    return units
 
 
 def _index_case(found: index.PackIndex) -> dict[str, Any]:

@@ -1,7 +1,11 @@
-"""Delta units: bytes that turn ranges of a base into whole chunks of a new artifact. A port, and the codecs behind it."""
+"""Delta units: bytes that turn ranges of a base into whole chunks of a new artifact. Port, codecs and engine."""
 
-from .port import DeltaCodec, UnitEncoder
+from .covers.matching import MATCH_MEMORY_BYTES, MatchOptions
+from .engine import EngineOptions, PairEncoder
+from .port import DeltaCodec
 from .registry import codec_for, decode_unit
 from .zstd_ranges import ZstdRanges
 
-__all__ = ["DeltaCodec", "UnitEncoder", "ZstdRanges", "codec_for", "decode_unit"]
+__all__ = [
+    "MATCH_MEMORY_BYTES", "DeltaCodec", "EngineOptions", "MatchOptions", "PairEncoder", "ZstdRanges", "codec_for", "decode_unit",
+]  # fmt: skip

@@ -9,13 +9,6 @@ ReadBase = Callable[[int, int], bytes]
 """`read(offset, length)` returns verified bytes of the base's stream, or raises `BaseMissingError`."""
 
 
-class UnitEncoder(Protocol):
-    """Encodes runs of a new artifact against one base. Publisher only; may be called from several threads at once."""
-
-    def encode(self, new: bytes) -> bytes:
-        """Return a unit, method byte first, that makes exactly `new`."""
-
-
 class DeltaCodec(Protocol):
     """One way to write delta units, named by the method byte that its units start with.
 
@@ -26,9 +19,6 @@ class DeltaCodec(Protocol):
     @property
     def method(self) -> int:
         """The method byte."""
-
-    def encoder(self, read_base: ReadBase, base_size: int) -> UnitEncoder:
-        """Return an encoder against a base of `base_size` bytes; may read all of it once."""
 
     def decode(self, unit: memoryview, read_base: ReadBase, base_size: int, size: int) -> bytes:
         """Return exactly `size` bytes.

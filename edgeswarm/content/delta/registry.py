@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ...errors import ContentError
 from ..codec import STORED, ZSTD, decode_piece
+from .covers import Covers
 from .port import DeltaCodec, ReadBase
 from .zstd_ranges import ZstdRanges
 
-_CODECS: dict[int, DeltaCodec] = {codec.method: codec for codec in (ZstdRanges(),)}
+_CODECS: dict[int, DeltaCodec] = {codec.method: codec for codec in (ZstdRanges(), Covers())}
 
 
 def codec_for(method: int) -> DeltaCodec:

@@ -1,50 +1,29 @@
 """The first delta codec: zstd with ranges of the base as a raw dictionary.
 
-A unit names 1 to 512 ranges of the base, 8 MiB at most; joined, they are the dictionary of one zstd frame. The publisher chooses
-the ranges by content: it samples positions of the base whose 16-byte hash falls on a grid, and gives a grain of 64 KiB one vote for
-every sampled hash that the new bytes share with it.
+A unit names 1 to 512 ranges of the base, 8 MiB at most; joined, they are the dictionary of one zstd frame.
 
 Bytes: docs/reference/formats.md, "Delta unit, method 2". Figures: docs/explanation/delta.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import zstandard
 
 from ...errors import ContentError
-from ..codec import DEFAULT_LEVEL, MAX_WINDOW_BYTES, ZSTD_RANGES, decompress, encode_piece
+from ..codec import MAX_WINDOW_BYTES, ZSTD_RANGES, decompress
 from ..varint import read_varint, unzigzag, write_varint, zigzag
 from .port import ReadBase
-
-if TYPE_CHECKING:
-    from .sampling import SampledBase
 
 MAX_RANGES = 512
 MAX_DICTIONARY_BYTES = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
 class ZstdRanges:
-    """The codec and what a publisher may set.
+    """The codec of method 2."""
 
-    Attributes:
-        level: zstd level, 1 to 22. 12 takes a fiftieth of 19's time for 11 % more bytes (docs/explanation/delta.md).
-        dictionary_bytes: Most bytes of base ranges a unit; a receiver needs about three times as much memory to decode it.
-    """
-
-    level: int = DEFAULT_LEVEL
-    dictionary_bytes: int = 4 * 1024 * 1024
-    method: int = ZSTD_RANGES
-
-    def encoder(self, read_base: ReadBase, base_size: int) -> _Encoder:
-        """Return an encoder; samples the whole base once (needs numpy)."""
-        from .sampling import SampledBase
-
-        return _Encoder(self, read_base, SampledBase(read_base, base_size))
+    method = ZSTD_RANGES
 
     def decode(self, unit: memoryview, read_base: ReadBase, base_size: int, size: int) -> bytes:
         """Return exactly `size` bytes; see `DeltaCodec.decode`."""
@@ -55,23 +34,12 @@ class ZstdRanges:
         return decompress(unit[at:], size, raw)
 
 
-class _Encoder:
-    def __init__(self, codec: ZstdRanges, read_base: ReadBase, base: SampledBase) -> None:
-        self._codec = codec
-        self._read = read_base
-        self._base = base
-
-    def encode(self, new: bytes) -> bytes:
-        plain = partial(encode_piece, new, self._codec.level)
-        ranges = self._base.ranges_like(new, min(self._codec.dictionary_bytes, MAX_DICTIONARY_BYTES))
-        if not ranges:
-            return plain()
-        dictionary = b"".join(self._read(offset, length) for offset, length in ranges)
-        unit = bytearray([ZSTD_RANGES])
-        _write_ranges(ranges, unit)
-        unit += _compress_with(new, dictionary, self._codec.level)
-        # A unit close to the plain size may be beaten by a plain piece, which needs no base to decode.
-        return bytes(unit) if len(unit) * 2 < len(new) else min(bytes(unit), plain(), key=len)
+def encode_ranges(new: bytes, ranges: Sequence[tuple[int, int]], read_base: ReadBase, level: int) -> bytes:
+    """Return a unit that makes `new` with ascending (offset, length) ranges of the base as its dictionary."""
+    dictionary = b"".join(read_base(offset, length) for offset, length in ranges)
+    unit = bytearray([ZSTD_RANGES])
+    _write_ranges(ranges, unit)
+    return bytes(unit + _compress_with(new, dictionary, level))
 
 
 def _compress_with(new: bytes, dictionary: bytes, level: int) -> bytes:
@@ -85,7 +53,7 @@ def _compress_with(new: bytes, dictionary: bytes, level: int) -> bytes:
     return zstandard.ZstdCompressor(compression_params=parameters, dict_data=raw).compress(new)
 
 
-def _write_ranges(ranges: list[tuple[int, int]], out: bytearray) -> None:
+def _write_ranges(ranges: Sequence[tuple[int, int]], out: bytearray) -> None:
     write_varint(len(ranges), out)
     end = 0
     for offset, length in ranges:

@@ -1,0 +1,155 @@
+"""Makes the output of a unit over covers; with numpy where it is there, without it just the same, byte for byte."""
+
+from __future__ import annotations
+
+import array
+import sys
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from ....errors import ContentError
+from ...varint import unzigzag
+from ..port import ReadBase
+from .layout import METHOD, RUN_BYTES, Stream, unpack_unit
+
+_NUMBER_BITS = 63
+_NUMPY_FROM = 2000
+"""Corrections from which on numpy is worth its calls. [Both paths take about 1 ms for so many.]"""
+
+
+class Segment(NamedTuple):
+    """Copied bytes: where they are among all copied bytes, and in the output."""
+
+    copied: int
+    out: int
+
+
+class Covers:
+    """The codec of method 3."""
+
+    method = METHOD
+
+    def decode(self, unit: memoryview, read_base: ReadBase, base_size: int, size: int) -> bytes:
+        """Return exactly `size` bytes; see `DeltaCodec.decode`."""
+        return decode_covers(unit, read_base, base_size, size)
+
+
+def decode_covers(data: memoryview, read_base: ReadBase, base_size: int, size: int) -> bytes:
+    """Return exactly `size` bytes; see `DeltaCodec.decode`."""
+    unit = unpack_unit(data, size)
+    out = bytearray(size + RUN_BYTES)  # a correction near the end is added in a field of four bytes
+    segments, copied = _lay_out(unit.start, unit.streams, read_base, base_size, size, out)
+    gaps, values = _corrections(unit.streams)
+    if gaps:
+        places = list(accumulate(gaps))
+        if places[-1] >= copied or 0 in gaps[1:]:
+            raise ContentError("delta unit: a correction lies outside of what is copied, or where another one is")
+        correct(out, places, values, segments)
+    if any(out[size:]):
+        raise ContentError("delta unit: a correction goes beyond the output")
+    return bytes(memoryview(out)[:size])
+
+
+def _corrections(streams: tuple[bytes, ...]) -> tuple[Sequence[int], Sequence[int]]:
+    """Return gaps and values, whichever way they are given."""
+    records = _words(streams[Stream.RECORDS])
+    gaps, values = _numbers(streams[Stream.GAPS]), _words(streams[Stream.VALUES])
+    if len(records) % 2 or len(gaps) != len(values) or (gaps and records):
+        raise ContentError(f"delta unit: {len(gaps)} gaps for {len(values)} corrections, and {len(records)} words of records")
+    return (records[::2], records[1::2]) if records else (gaps, values)
+
+
+def _words(data: bytes) -> array.array[int]:
+    """Return little-endian words of four bytes."""
+    if len(data) % RUN_BYTES:
+        raise ContentError(f"delta unit: {len(data)} bytes of words of {RUN_BYTES}")
+    words = array.array("I", data)
+    if sys.byteorder == "big":
+        words.byteswap()
+    return words
+
+
+def _lay_out(
+    start: int, streams: tuple[bytes, ...], read_base: ReadBase, base_size: int, size: int, out: bytearray
+) -> tuple[list[Segment], int]:
+    """Write literals and copied bytes; return where the copied ones lie, and how many they are."""
+    control, literals = _numbers(streams[Stream.CONTROL]), memoryview(streams[Stream.LITERALS])
+    count, odd = divmod(len(control), 3)
+    if odd:
+        raise ContentError(f"delta unit: {len(control)} numbers of control, wanted three for each cover")
+    if sum(control[: 2 * count]) > size:
+        raise ContentError(f"delta unit: its covers make more than {size} bytes")
+    segments, at, taken, copied, old = [], 0, 0, 0, start
+    for literal, length, jump in zip(control[:count], control[count : 2 * count], control[2 * count :], strict=True):
+        out[at : at + literal] = literals[taken : taken + literal]
+        at, taken, old = at + literal, taken + literal, old + literal + unzigzag(jump)
+        if not 0 <= old <= old + length <= base_size or not length:
+            raise ContentError(f"delta unit: range {old}+{length} of a base of {base_size} bytes")
+        out[at : at + length] = read_base(old, length)
+        segments.append(Segment(copied, at))
+        at, copied, old = at + length, copied + length, old + length
+    if len(literals) - taken != size - at:
+        raise ContentError(f"delta unit: {len(literals)} literals, wanted {taken + size - at}")
+    out[at:size] = literals[taken:]
+    return segments, copied
+
+
+def _numbers(data: bytes) -> list[int]:
+    """Return all numbers of a stream of varints."""
+    values: list[int] = []
+    value = shift = 0
+    for byte in data:
+        if byte < 0x80:
+            values.append(value | byte << shift)
+            value = shift = 0
+        else:
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if shift > _NUMBER_BITS:
+                raise ContentError("delta unit: a number of more than 64 bits")
+    if shift:
+        raise ContentError("delta unit: cut off in a number")
+    return values
+
+
+def correct(out: bytearray, places: list[int], values: Sequence[int], segments: list[Segment]) -> None:
+    """Add corrections to the output.
+
+    Args:
+        out: With four bytes more than there is output.
+        places: Where each starts, counted in copied bytes; ascending.
+        values: What is added to the four bytes there, modulo 2**32.
+        segments: Where copied bytes lie, ascending.
+    """
+    if len(places) >= _NUMPY_FROM and "numpy" in sys.modules:
+        _correct_at_once(out, places, values, segments)
+    else:
+        _correct_one_by_one(out, places, values, segments)
+
+
+def _correct_one_by_one(out: bytearray, places: list[int], values: Sequence[int], segments: list[Segment]) -> None:
+    following = iter(segments[1:])
+    segment, after = segments[0], next(following, None)
+    for place, value in zip(places, values, strict=True):
+        while after is not None and place >= after.copied:
+            segment, after = after, next(following, None)
+        at = place - segment.copied + segment.out
+        field = int.from_bytes(out[at : at + RUN_BYTES], "little")
+        out[at : at + RUN_BYTES] = (field + value & 0xFFFFFFFF).to_bytes(RUN_BYTES, "little")
+
+
+def _correct_at_once(out: bytearray, places: list[int], values: Sequence[int], segments: list[Segment]) -> None:
+    import numpy as np
+
+    starts, outs = (np.array(column, np.int64) for column in zip(*segments, strict=True))
+    where = np.array(places, np.int64)
+    which = np.searchsorted(starts, where, side="right") - 1
+    at = where - starts[which] + outs[which]
+    view = np.frombuffer(out, np.uint8)
+    fields = np.zeros(len(at), np.uint32)
+    for byte in range(RUN_BYTES):
+        fields |= view[at + byte].astype(np.uint32) << np.uint32(8 * byte)
+    changed = fields ^ (fields + np.array(values, np.uint32))
+    for byte in range(RUN_BYTES):  # no two start at one place; where two fields overlap, only one of them changes a byte
+        view[at + byte] ^= (changed >> np.uint32(8 * byte)).astype(np.uint8)

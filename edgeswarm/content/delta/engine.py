@@ -1,0 +1,123 @@
+"""From two streams to delta units: one matcher over both, cut at chunk ends, and for each unit the smallest of several codings.
+
+Theory of operation. The covers of all that the base lacks are found first, since a match needs to see both streams. Then a run of
+chunks is cut into units where their encoded size is likely to reach what is wanted, and each unit is encoded apart from the others,
+so that it can be fetched, resumed, decoded and verified alone. Publisher only; needs numpy and hdiffpatch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..codec import DEFAULT_LEVEL, encode_piece
+from .covers.encoder import clip, encode_covers
+from .covers.matching import MatchOptions, find_covers
+from .port import ReadBase
+from .zstd_ranges import encode_ranges
+
+if TYPE_CHECKING:
+    from .covers.encoder import Covers
+
+_RUN_COST, _LITERAL_COST, _COVER_COST = 1.1, 0.45, 4.0
+"""Encoded bytes of a correction, a literal byte and a cover, in proportion to each other. [Fitted to nine pairs.]"""
+_FAST_FACTOR = 0.85
+"""What is left of a quick encoding in a thorough one. A guess between 0.75 and 0.95, measured."""
+_NEAR_BYTES, _MOST_RANGES = 4096, 256
+_DICTIONARY_BYTES = 4 * 1024 * 1024
+_WORTH_BYTES = 2048
+"""Units below are not tried with other codings: there is nothing to gain. A guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How to encode.
+
+    Attributes:
+        level: zstd level of literals that stand alone, and of units that are a frame over base ranges.
+        match: How covers are found.
+    """
+
+    level: int = DEFAULT_LEVEL
+    match: MatchOptions = field(default_factory=MatchOptions)
+
+
+class PairEncoder:
+    """Encodes units of a new stream against one base. `encode` may be called from several threads at once.
+
+    Args:
+        read_base: Reads the base.
+        base_size: Its bytes.
+        read_new: Reads the new stream.
+        wanted: (offset, length) of what the base lacks, ascending, apart from each other.
+        options: How to encode.
+    """
+
+    def __init__(
+        self,
+        read_base: ReadBase,
+        base_size: int,
+        read_new: ReadBase,
+        wanted: Sequence[tuple[int, int]],
+        options: EngineOptions | None = None,
+    ) -> None:
+        self._read = read_base
+        self._size = base_size
+        self._options = options or EngineOptions()
+        self._covers: Covers = find_covers(read_base, base_size, read_new, wanted, self._options.match)
+
+    def weights(self, new: bytes, start: int, ends: Sequence[int]) -> list[float]:
+        """Return about how many encoded bytes each part of some new bytes takes.
+
+        Args:
+            new: The bytes.
+            start: Where in the new stream they begin.
+            ends: Where in them each part ends, ascending; the last is their length.
+        """
+        import numpy as np
+
+        fresh = np.frombuffer(new, np.uint8)
+        costs = np.full(len(fresh), _LITERAL_COST)
+        covers = clip(self._covers, start, start + len(new))
+        olds = [self._read(old, length) for old, _, length in covers.tolist()]
+        for (_, at, length), old in zip(covers.tolist(), olds, strict=True):
+            place = at - start
+            differs = fresh[place : place + length] != np.frombuffer(old, np.uint8)
+            begins = differs.copy()
+            begins[1:] &= ~differs[:-1]
+            costs[place : place + length] = begins * _RUN_COST
+            costs[place] += _COVER_COST
+        parts = np.add.reduceat(costs, [0, *ends[:-1]])
+        # What a correction costs differs ten times from data to data: the parts are to be right together.
+        whole = len(encode_covers(covers, olds, new, start, fast=True)) * _FAST_FACTOR
+        return [float(part) for part in parts * min(1.0, whole / max(1.0, float(parts.sum())))]
+
+    def encode(self, new: bytes, start: int) -> bytes:
+        """Return the smallest piece that makes `new`, which begins at `start` of the new stream."""
+        covers = clip(self._covers, start, start + len(new))
+        rows = covers.tolist()
+        best = encode_covers(covers, [self._read(old, length) for old, _, length in rows], new, start) if rows else b""
+        if not best or len(best) >= _WORTH_BYTES:
+            ranges = self._ranges(rows)
+            others = [encode_ranges(new, ranges, self._read, self._options.level)] if ranges else []
+            if not best or len(best) * 2 > len(new):
+                others.append(encode_piece(new, self._options.level))
+            best = min([*others, best] if best else others, key=len)
+        return best
+
+    def _ranges(self, covers: list[list[int]]) -> list[tuple[int, int]]:
+        """Return what the covers copy and what is near to it, joined: the context of a frame."""
+        found: list[tuple[int, int]] = []
+        for old, _, length in sorted(covers):
+            start, end = max(0, old - _NEAR_BYTES), min(self._size, old + length + _NEAR_BYTES)
+            if found and start <= sum(found[-1]):
+                found[-1] = (found[-1][0], max(end, sum(found[-1])) - found[-1][0])
+            else:
+                found.append((start, end - start))
+        total = 0
+        for number, (_, length) in enumerate(found):
+            total += length
+            if total > _DICTIONARY_BYTES or number == _MOST_RANGES:
+                return found[:number]
+        return found
