@@ -113,7 +113,7 @@ def pack_numbers(values: _I64) -> bytes:
     ends = np.cumsum(sizes)
     begins = ends - sizes
     out = np.zeros(int(ends[-1]), np.uint8)
-    for byte in range(int(sizes.max())):
+    for byte in range(int(np.max(sizes))):
         has = sizes > byte
         more = np.where(sizes[has] > byte + 1, 0x80, 0)
         out[begins[has] + byte] = ((rest[has] >> np.uint64(7 * byte)) & np.uint64(0x7F)).astype(np.uint8) | more.astype(np.uint8)
