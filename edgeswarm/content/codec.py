@@ -13,6 +13,8 @@ from ..errors import ContentError
 STORED = 0
 ZSTD = 1
 ZSTD_RANGES = 2
+PLAIN_METHODS = frozenset({STORED, ZSTD})
+"""Methods of pieces that need no base."""
 
 # A frame that asks for more is not one of ours: chunks have at most 256 KiB, units 4 MiB of output over 8 MiB of base.
 MAX_WINDOW_BYTES = 16 * 1024 * 1024

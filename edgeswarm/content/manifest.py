@@ -253,6 +253,12 @@ def build_manifest(kind: ArtifactKind, chunks: Iterable[tuple[Digest, int]], ent
     return BuiltManifest(Manifest(root, root.encode(), bytes(names), lengths), pages)
 
 
+def pages_of(manifest: Manifest) -> tuple[tuple[Digest, bytes], ...]:
+    """Return the pages of a manifest that is here, as `BuiltManifest` has them: they follow from its chunks."""
+    rows = ((chunk.digest, chunk.size) for chunk in map(manifest.chunk, range(len(manifest))))
+    return build_manifest(manifest.root.kind, rows, manifest.root.entries).pages
+
+
 def _build_levels(rows: list[tuple[Digest, int]], room: int) -> tuple[bytes, int, list[list[tuple[Digest, bytes]]]]:
     """Return the page in the root, its level, and the pages of each level below, leaves first."""
     body = _pack_leaf(rows) if len(rows) * _LEAF_ROW <= room else None

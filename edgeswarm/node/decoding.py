@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ..content.codec import decode_piece
+from ..content.codec import PLAIN_METHODS, decode_piece
 from ..content.delta import decode_unit
 from ..content.digest import digest, short
 from ..content.index import PackIndex, Piece
-from ..content.manifest import Manifest
+from ..content.manifest import Manifest, pages_of
 from ..errors import ContentError
 from .artifacts import StoredStream
 
@@ -27,6 +27,37 @@ class Indexes:
     delta: PackIndex | None
     base: Manifest | None
     load_full: Callable[[], Awaitable[PackIndex]] | None
+
+
+class Pages:
+    """Makes manifest pages out of pieces, with the base's pages where they are differences to those.
+
+    Attributes:
+        index: Says where pages lie; None: nobody but a peer has them.
+        load_full: Fetches the full index, whose pages need no base; None where there is no uplink.
+
+    Args:
+        index: See above.
+        base: The base of the index, if it is one of units.
+        load_full: See above.
+    """
+
+    def __init__(
+        self, index: PackIndex | None, base: Manifest | None, load_full: Callable[[], Awaitable[PackIndex]] | None
+    ) -> None:
+        self.index = index
+        self.load_full = load_full
+        self._base = base
+        self._stream: bytes | None = None
+
+    def decode(self, piece: bytes, size: int) -> bytes:
+        """Return a page of `size` bytes; `ContentError` if it does not decode. Its digest is not looked at."""
+        if piece[:1] and piece[0] in PLAIN_METHODS:
+            return decode_piece(piece, size)
+        if self._stream is None:
+            self._stream = b"".join(page for _, page in pages_of(self._base)) if self._base is not None else b""
+        stream = self._stream
+        return decode_unit(piece, lambda offset, length: stream[offset : offset + length], len(stream), size)
 
 
 def decode_chunks(manifest: Manifest, index: PackIndex, base: StoredStream | None, piece: Piece, data: bytes) -> list[bytes]:

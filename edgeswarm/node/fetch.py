@@ -11,7 +11,6 @@ from random import Random
 import trio
 
 from ..abc import ChunkStore
-from ..content.codec import decode_piece
 from ..content.digest import Digest, check_digest, short
 from ..content.index import INDEX_MAX_BYTES, PackIndex, check_index, decode_index, index_name, manifest_name, pack_name
 from ..content.manifest import Manifest, PageRef, load_manifest
@@ -19,7 +18,7 @@ from ..errors import ContentError, EdgeswarmError, FetchError, NoSpaceError, Sto
 from ..exchange import TransferConfig
 from ..trust.catalogue import IndexRef, Release
 from .artifacts import chunks_here, find_twins, load_stored_manifest, missing_bytes
-from .decoding import Indexes
+from .decoding import Indexes, Pages
 from .links import Links
 from .neighbours import Neighbours
 from .objects import Objects
@@ -147,7 +146,7 @@ class Fetcher:
                 raise
             _log.warning("%s: %s; going on with what the neighbours have", release.path, error)
             indexes, pages, refused = Indexes(None, None, None), None, error
-        job.manifest = manifest = await self._load_pages(root, pages, release.manifest)
+        job.manifest = manifest = await self._load_pages(root, release.manifest, Pages(pages, indexes.base, indexes.load_full))
         if indexes.delta is not None:
             check_index(indexes.delta, manifest)
         async with self._alone(manifest.digest):  # it may be on its way as a base for another release
@@ -262,7 +261,7 @@ class Fetcher:
     async def _base_manifest(self, digest: Digest) -> Manifest:
         check = partial(check_digest, wanted=digest, what="manifest root of a base")
         root = await self._objects.obtain("manifest", digest.hex(), 4096, check, None, digest)
-        return await self._load_pages(root, None, digest)
+        return await self._load_pages(root, digest, Pages(None, None, None))
 
     async def _base_chunks(self, base: Manifest, scope: trio.CancelScope) -> None:
         async with plain_nursery() as nursery:
@@ -312,24 +311,33 @@ class Fetcher:
             return None
         return await self._load_index(release, None)
 
-    async def _load_pages(self, root: bytes, index: PackIndex | None, manifest: Digest) -> Manifest:
-        """Load the pages of a manifest, from the store, the neighbours or a pack that the index names."""
+    async def _load_pages(self, root: bytes, manifest: Digest, pages: Pages) -> Manifest:
+        """Load the pages of a manifest, from the store, the neighbours or a pack."""
         loader = load_manifest(root)
         try:
             refs = next(loader)
             while True:
-                refs = loader.send([await self._page(ref, index, manifest) for ref in refs])
+                refs = loader.send([await self._page(ref, manifest, pages) for ref in refs])
         except StopIteration as stop:
             loaded: Manifest = stop.value
             return loaded
 
-    async def _page(self, ref: PageRef, index: PackIndex | None, manifest: Digest) -> bytes:
-        read = partial(self._page_from_pack, ref, index) if index is not None and ref.digest in index.page_digests else None
+    async def _page(self, ref: PageRef, manifest: Digest, pages: Pages) -> bytes:
+        index = pages.index
+        read = partial(self._page_from_pack, ref, index, pages) if index is not None and ref.digest in index.page_digests else None
         check = partial(check_digest, wanted=ref.digest, what="manifest page")
         return await self._objects.obtain("page", ref.digest.hex(), ref.length, check, read, manifest)
 
-    async def _page_from_pack(self, ref: PageRef, index: PackIndex) -> bytes:
+    async def _page_from_pack(self, ref: PageRef, index: PackIndex, pages: Pages) -> bytes:
         assert self._uplink is not None  # noqa: S101  # an index is loaded only with an uplink
         piece = index.pages[index.page_digests.index(ref.digest)]
         data = await self._uplink.read_range(pack_name(index.packs[piece.pack]), piece.offset, piece.length)
-        return decode_piece(data, ref.length)
+        try:
+            page = await in_thread(partial(pages.decode, data, ref.length))
+            check_digest(page, ref.digest, "manifest page")
+        except ContentError as error:
+            if index.base is None or pages.load_full is None:
+                raise
+            _log.warning("a manifest page as a difference: %s; it is taken whole", error)
+            return await self._page_from_pack(ref, await pages.load_full(), pages)
+        return page

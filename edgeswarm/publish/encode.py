@@ -18,10 +18,11 @@ from ..abc import ReadStream
 from ..content.codec import DEFAULT_LEVEL, encode_piece
 from ..content.delta import EngineOptions, PairEncoder, decode_unit
 from ..content.digest import Digest, digest
-from ..content.index import SPAN_CHUNKS, UNIT_MAX_OUTPUT_BYTES, PackIndex, Piece
+from ..content.index import SPAN_CHUNKS, UNIT_MAX_OUTPUT_BYTES, PackIndex
 from ..content.manifest import BuiltManifest, Manifest
 from ..errors import ContentError, PublishError
 from .packs import IndexBuilder, PackFile, Place, in_order
+from .pages import encode_pages
 from .reassemble import PublishedArtifact
 
 UNIT_BYTES = 64 * 1024
@@ -154,23 +155,24 @@ def groups(manifest: Manifest, base: Manifest) -> list[range]:
 
 
 def encode_delta(
-    read: ReadStream, manifest: Manifest, full: PackIndex, base: PublishedArtifact, pack: PackFile, how: Encoding
+    read: ReadStream, built: BuiltManifest, full: PackIndex, base: PublishedArtifact, pack: PackFile, pages: PackFile, how: Encoding
 ) -> PackIndex:
-    """Write units against a base into a pack, and return the delta index. Pages that the base lacks are named where they lie.
+    """Write units against a base into packs, and return the delta index.
 
     Args:
         read: The source.
-        manifest: Of the source.
+        built: Its manifest.
         full: Its full index.
         base: An older release.
         pack: Takes the units.
+        pages: Takes those of manifest pages.
         how: How to encode.
 
     Raises:
         PublishError: The source has changed.
         BaseMissingError: The origin has lost a part of the base.
     """
-    runs = groups(manifest, base.manifest)
+    manifest, runs = built.manifest, groups(built.manifest, base.manifest)
     wanted = [(manifest.chunk(which.start).offset, plain_bytes(manifest, which)) for which in runs]
     encoder = PairEncoder(base.read, base.manifest.root.size, _verified(read, manifest), wanted, how.engine)
     unit_of = _UnitMaker(read, manifest, base, encoder, how.unit_bytes)
@@ -180,10 +182,8 @@ def encode_delta(
             units.append((which, pack.append(unit), len(unit), digest(unit)))
         how.step(plain_bytes(manifest, range(made[0][0].start, made[-1][0].stop)))
     builder = IndexBuilder(manifest.digest, base.manifest.digest)
-    at_base = set(base.full.page_digests)
-    for name, page in zip(full.page_digests, full.pages, strict=True):
-        if name not in at_base:
-            builder.add_page(name, _place_of(full, page))
+    for name, place in encode_pages(built, full, base.manifest, set(base.full.page_digests), pages, how.engine):
+        builder.add_page(name, place)
     for which, offset, length, name in units:
         builder.add_piece(which.start, len(which), Place(pack.digest, offset, length), name)
     return builder.build()
@@ -198,10 +198,6 @@ def _verified(read: ReadStream, manifest: Manifest) -> ReadStream:
         return read_chunks(read, manifest, chunks)[offset - first : offset - first + length]
 
     return verified
-
-
-def _place_of(index: PackIndex, piece: Piece) -> Place:
-    return Place(index.packs[piece.pack], piece.offset, piece.length)
 
 
 def plain_bytes(manifest: Manifest, which: range) -> int:

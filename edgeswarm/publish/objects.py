@@ -145,8 +145,10 @@ class ObjectWriter:
         manifest = self.built.manifest
         total = sum(plain_bytes(manifest, which) for which in groups(manifest, base.manifest))
         meter = Meter(self.options, f"delta from {base.release.version}", total)
-        with PackFile() as pack:
-            return self._put(encode_delta(self.read, manifest, full, base, pack, self._encoding(meter)), pack)
+        with PackFile() as pack, PackFile() as pages:
+            index = encode_delta(self.read, self.built, full, base, pack, pages, self._encoding(meter))
+            self._put_pack(pages)
+            return self._put(index, pack)
 
     def put_root(self) -> None:
         """Write the manifest root: last, since it is small."""
@@ -179,10 +181,14 @@ class ObjectWriter:
         return Encoding(self.pool, self._ahead, options.level, options.unit_bytes, engine, meter)
 
     def _put(self, index: PackIndex, pack: PackFile) -> IndexRef:
-        if pack.size:
-            put_named(self.writer, pack_name(pack.digest), pack.blocks)
+        self._put_pack(pack)
         name, data = named_index(index)
         put_named(self.writer, index_name(name), lambda: data)
-        self.stored_bytes += pack.size + len(data)
+        self.stored_bytes += len(data)
         self._need(index_name(name), index)
         return IndexRef(index.base, name, len(data), index.payload_bytes)
+
+    def _put_pack(self, pack: PackFile) -> None:
+        if pack.size:
+            put_named(self.writer, pack_name(pack.digest), pack.blocks)
+            self.stored_bytes += pack.size

@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from typing import NamedTuple
 
 from ..abc import OriginWriter
-from ..content.codec import decode_piece
+from ..content.codec import PLAIN_METHODS, decode_piece
 from ..content.digest import Digest, check_digest
 from ..content.index import PackIndex, Piece, pack_name
 from ..content.manifest import BuiltManifest
@@ -27,7 +27,8 @@ class Claim(NamedTuple):
     Attributes:
         name: Digest of the plain bytes; of the encoded ones for a delta unit.
         place: Where it is said to be.
-        size: Plain bytes; None for a delta unit, which decodes against its base only.
+        size: Plain bytes; None for a delta unit of chunks, which decodes against its base only. A page may be one, too: the name of
+            its pack, where there are only such pages, is its proof.
     """
 
     name: Digest
@@ -93,6 +94,10 @@ def _trouble(writer: OriginWriter, claim: Claim) -> str:
     pack = pack_name(place.pack)
     try:
         data = writer.read(pack, offset=place.offset, length=place.length)
+        if size is not None and data[0] not in PLAIN_METHODS:
+            whole = writer.read(pack, offset=0, length=writer.size(pack))
+            check_digest(whole, place.pack, f"{pack} with manifest pages")
+            return ""
         check_digest(data if size is None else decode_piece(data, size), name, f"piece at {place.offset} of {pack}")
     except (ContentError, PublishError) as error:
         return f"{pack}: {error}"

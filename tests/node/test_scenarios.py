@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from edgeswarm.content.digest import digest
+from edgeswarm.content.index import PackIndex, decode_index, index_name
 from edgeswarm.errors import FetchError, NoSpaceError
 from edgeswarm.exchange import ranking
 from edgeswarm.node import Node, SubscribeSection
@@ -656,3 +657,31 @@ async def test_two_releases_may_borrow_the_same_base(delay: float, autojump_cloc
             for fetch in fetches:
                 assert (await fetch.wait()).complete
             assert origin.bytes_of("packs/") < len(BLOB) // 2
+
+
+@pytest.mark.parametrize("differ", [False, True])
+async def test_pages_of_a_manifest_come_as_differences(
+    differ: bool, autojump_clock: CLOCK, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the base's pages here are not those that it was published with, they come whole, and nothing fails."""
+    world = World()
+    old = Random(8).randbytes(9_000_000)
+    first = world.publish("1", old)
+    second = world.publish("2", old[:5_000_000] + b"!" + old[5_000_001:], base="1")
+    pages = sum(len(page) for _, page in world.built["2"][0].pages)
+    assert pages > 4000
+    origin = MemoryOrigin(world.objects)
+    async with world.node("a", origin=origin) as node:
+        await current(node)
+        await node.fetch(first).wait()
+        before = origin.bytes_of("packs/")
+        if differ:
+            monkeypatch.setattr("edgeswarm.node.decoding.pages_of", lambda _manifest: ((b"", bytes(20_000)),))
+        await node.fetch(second).wait()
+        taken = origin.bytes_of("packs/") - before - sum(piece.length for piece in delta_index(world, second).pieces)
+    assert pages <= taken < 2 * pages if differ else 0 < taken < pages / 4
+
+
+def delta_index(world: World, release: Release) -> PackIndex:
+    ref = next(ref for ref in release.indexes if ref.base is not None)
+    return decode_index(world.objects[index_name(ref.digest)], ref.digest)

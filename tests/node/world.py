@@ -129,7 +129,7 @@ class World:
             whole = [(0, min(len(old_data), MAX_DICTIONARY_BYTES))]
             units = partial(encode_ranges, ranges=whole, read_base=lambda at, n: old_data[at : at + n], level=3)
             missing = [i for i, chunk in enumerate(chunks) if old.manifest.find(digest(chunk)) is None]
-            refs.append(self._index(built, [(i, 1, units(chunks[i])) for i in missing], old.manifest.digest))
+            refs.append(self._index(built, [(i, 1, units(chunks[i])) for i in missing], old))
         root = built.manifest.root_bytes
         self.objects[manifest_name(built.manifest.digest)] = root
         release = Release("app", version, compatible, built.manifest.digest, len(data), len(root), tuple(refs))
@@ -138,10 +138,12 @@ class World:
         self.sign()
         return release
 
-    def _index(self, built: BuiltManifest, units: list[tuple[int, int, bytes]], base: bytes | None) -> IndexRef:
+    def _index(self, built: BuiltManifest, units: list[tuple[int, int, bytes]], base: BuiltManifest | None) -> IndexRef:
         pack, pages, pieces = bytearray(), [], []
+        old = b"".join(page for _, page in base.pages) if base is not None else b""
         for number, (_, page) in enumerate(built.pages):
-            piece = encode_piece(page, 3)
+            over_old = partial(encode_ranges, page, [(0, len(old))], lambda at, n: old[at : at + n], 3)
+            piece = over_old() if old else encode_piece(page, 3)
             pages.append(Piece(number, 1, 0, len(pack), len(piece)))
             pack += piece
         for first, count, unit in units:
@@ -151,10 +153,11 @@ class World:
         self.objects[pack_name(name)] = bytes(pack)
         page_names = tuple(name for name, _ in built.pages)
         packs = (name,) if pack else ()
-        index = PackIndex(built.manifest.digest, base, packs, page_names, tuple(pages), tuple(pieces))
+        name_of_base = base.manifest.digest if base is not None else None
+        index = PackIndex(built.manifest.digest, name_of_base, packs, page_names, tuple(pages), tuple(pieces))
         index_digest, data = named_index(index)
         self.objects[index_name(index_digest)] = data
-        return IndexRef(base, index_digest, len(data), index.payload_bytes)
+        return IndexRef(name_of_base, index_digest, len(data), index.payload_bytes)
 
     def identity(self, node: str, role: str = "device") -> Identity:
         key, certificate = self.authority.issue("site", node, NOW, role=role)

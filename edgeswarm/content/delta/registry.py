@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...errors import ContentError
-from ..codec import STORED, ZSTD, decode_piece
+from ..codec import PLAIN_METHODS, decode_piece
 from .covers import Covers
 from .port import DeltaCodec, ReadBase
 from .zstd_ranges import ZstdRanges
@@ -27,6 +27,6 @@ def decode_unit(unit: bytes | memoryview, read_base: ReadBase, base_size: int, s
     view = memoryview(unit)
     if not len(view):
         raise ContentError("delta unit: empty")
-    if view[0] in {STORED, ZSTD}:
+    if view[0] in PLAIN_METHODS:
         return decode_piece(view, size)
     return codec_for(view[0]).decode(view, read_base, base_size, size)
