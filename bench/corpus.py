@@ -137,7 +137,7 @@ def _contents(kind: str, package: Path) -> dict[str, bytes]:
     if kind == "deb":
         data = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(package)], check=True, capture_output=True).stdout
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        return {member.name: file.read() for member in tar if (file := tar.extractfile(member)) is not None and member.isfile()}
+        return {member.name: file.read() for member in tar if member.isfile() and (file := tar.extractfile(member)) is not None}
 
 
 def _write_tar(files: dict[str, bytes], out: Path) -> None:

@@ -9,10 +9,11 @@ A unit is whole chunks: as many as make an encoded unit of about the size that i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from typing import TypeVar
 
 from ..abc import ReadStream
 from ..content.codec import DEFAULT_LEVEL, encode_piece
@@ -29,6 +30,8 @@ UNIT_BYTES = 64 * 1024
 """Encoded bytes of a unit. Source: guarantee G7, at most 64 KiB is lost per cut."""
 
 
+_POLL_SECONDS = 0.1
+_Result = TypeVar("_Result")
 _AIM = 0.8
 """Part of a unit's most bytes that are aimed at: what is too large after all is encoded again, in halves. A guess."""
 
@@ -174,7 +177,8 @@ def encode_delta(
     """
     manifest, runs = built.manifest, groups(built.manifest, base.manifest)
     wanted = [(manifest.chunk(which.start).offset, plain_bytes(manifest, which)) for which in runs]
-    encoder = PairEncoder(base.read, base.manifest.root.size, _verified(read, manifest), wanted, how.engine)
+    matching = how.pool.submit(PairEncoder, base.read, base.manifest.root.size, _verified(read, manifest), wanted, how.engine)
+    encoder = _finished(matching, how.step)
     unit_of = _UnitMaker(read, manifest, base, encoder, how.unit_bytes)
     units: list[tuple[range, int, int, Digest]] = []
     for made in in_order(how.pool, unit_of, runs, how.ahead):
@@ -187,6 +191,17 @@ def encode_delta(
     for which, offset, length, name in units:
         builder.add_piece(which.start, len(which), Place(pack.digest, offset, length), name)
     return builder.build()
+
+
+def _finished(future: Future[_Result], step: Callable[[int], None]) -> _Result:
+    """Return what comes of something that takes long; `step` is called meanwhile, and may raise to stop waiting."""
+    while True:
+        try:
+            return future.result(_POLL_SECONDS)
+        except TimeoutError:
+            if future.done():
+                raise  # its own
+            step(0)
 
 
 def _verified(read: ReadStream, manifest: Manifest) -> ReadStream:

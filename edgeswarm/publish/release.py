@@ -16,6 +16,7 @@ from datetime import datetime
 from itertools import islice
 
 from ..abc import OriginWriter
+from ..content.delta import check_matcher
 from ..content.digest import Digest, digest
 from ..content.index import PackIndex
 from ..content.manifest import BuiltManifest, build_manifest
@@ -80,6 +81,8 @@ def publish(
     version, channel = check_name(version, "version", ConfigError), check_name(channel, "channel", ConfigError)
     aim = _Aim(fleet, check_product(product, ConfigError), version, channel, options.compatible, now)
     check_apart(path, fleet)
+    if options.delta_from:
+        check_matcher()
     source, writer = open_source(path, options.kind), fleet.writer()
     check_holds_no_fleet(source)
     if not options.allow_private_keys:

@@ -125,7 +125,7 @@ def test_units(which: int) -> None:
 
     plain = decode_unit(bytes.fromhex(case["unit"]), read, len(base), case["size"])
     assert digest(plain).hex() == case["digest"]
-    assert reads == case.get("ranges", [[old, length] for old, _, length in case["covers"]] if "covers" in case else reads)
+    assert reads == case.get("ranges", sorted([old, length] for old, _, length in case["covers"]) if "covers" in case else reads)
 
 
 @pytest.mark.parametrize("which", [0, 1])

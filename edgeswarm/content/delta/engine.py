@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..codec import DEFAULT_LEVEL, encode_piece
 from .covers.encoder import clip, encode_covers
+from .covers.layout import MAX_COVERS
 from .covers.matching import MatchOptions, find_covers
 from .port import ReadBase
 from .zstd_ranges import encode_ranges
@@ -97,7 +98,7 @@ class PairEncoder:
         """Return the smallest piece that makes `new`, which begins at `start` of the new stream."""
         covers = clip(self._covers, start, start + len(new))
         rows = covers.tolist()
-        best = encode_covers(covers, [self._read(old, length) for old, _, length in rows], new, start) if rows else b""
+        best = self._over_covers(covers, new, start) if rows else b""
         if not best or len(best) >= _WORTH_BYTES:
             ranges = self._ranges(rows)
             others = [encode_ranges(new, ranges, self._read, self._options.level)] if ranges else []
@@ -105,6 +106,12 @@ class PairEncoder:
                 others.append(encode_piece(new, self._options.level))
             best = min([*others, best] if best else others, key=len)
         return best
+
+    def _over_covers(self, covers: Covers, new: bytes, start: int) -> bytes:
+        """Return a unit over covers; empty if that would be more than a receiver takes."""
+        if len(covers) > MAX_COVERS:
+            return b""
+        return encode_covers(covers, [self._read(old, length) for old, _, length in covers.tolist()], new, start)
 
     def _ranges(self, covers: list[list[int]]) -> list[tuple[int, int]]:
         """Return what the covers copy and what is near to it, joined: the context of a frame."""

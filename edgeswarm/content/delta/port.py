@@ -25,7 +25,7 @@ class DeltaCodec(Protocol):
 
         Args:
             unit: The unit with its method byte.
-            read_base: Reads the base; called for the ranges that the unit names, ascending.
+            read_base: Reads the base; called for the ranges that the unit names.
             base_size: Bytes of the base's stream.
             size: Bytes of output, as the manifest says.
 

@@ -27,6 +27,8 @@ _MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)  # odd constants of Spli
 _LEAST_GRID_BITS = 5
 _MOST_SAMPLES = 4_000_000
 _MOST_PLACES = 4
+_DENSE = 8
+"""More than one hit in so many words is content that repeats itself: one in 32 is usual."""
 
 
 def _sample(block: bytes, grid_bits: int) -> tuple[_U64, _I64]:
@@ -43,7 +45,10 @@ def _sample(block: bytes, grid_bits: int) -> tuple[_U64, _I64]:
             continue
         mixed = words[:-1] * first + words[1:] * second
         mixed = (mixed ^ (mixed >> np.uint64(29))) * first
-        hit = np.nonzero((mixed >> shift) == 0)[0]
+        # Runs of one byte or word would all hit, or none of them: an image is full of zeros.
+        hit = np.nonzero(((mixed >> shift) == 0) & (words[:-1] != words[1:]))[0]
+        if len(hit) * _DENSE > len(words):  # other periods: each hash once
+            hit = hit[np.sort(np.unique(mixed[hit], return_index=True)[1])]
         hashes.append(mixed[hit])
         places.append(hit.astype(np.int64) * 8 + phase)
     if not hashes:

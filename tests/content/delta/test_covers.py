@@ -134,7 +134,8 @@ def test_the_unit_by_hand_is_good() -> None:
     [
         (by_hand(40, [3, 100, 0], b"abcd"), 105, "4 literals, wanted 5"),
         (by_hand(40, [3, 100, 0], b"abcdef"), 105, "bytes of literals|6 literals"),
-        (by_hand(40, [3, 100], b"abcde"), 105, "wanted three for each cover"),
+        (by_hand(40, [3, 100], b"abcde"), 105, "wanted three for each of at most"),
+        (by_hand(0, [0, 40, 0, 0, 65, 0, 0, 0, 99], b""), 105, "covers make more|literals|range"),
         (by_hand(40, [3, 0, 0], b"abcde"), 5, r"range 43\+0"),
         (by_hand(40, [0, 2**40, 0], b""), 105, "make more than 105 bytes"),
         (by_hand(99_999, [0, 105, 0], b""), 105, r"range 99999\+105 of a base of 100000 bytes"),
@@ -144,7 +145,11 @@ def test_the_unit_by_hand_is_good() -> None:
         (by_hand(0, [0, 105, 0], b"", [3], bytes(8)), 105, "1 gaps for 2 corrections"),
         (by_hand(0, [0, 105, 0], b"", [3], bytes(3)), 105, "3 bytes of words"),
         (by_hand(0, [0, 105, 0], b"", records=bytes(4)), 105, "1 words of records"),
-        (by_hand(0, [0, 105, 0], b"", [104], b"\xff\xff\xff\x7f"), 105, "goes beyond the output"),
+        (by_hand(0, [0, 105, 0], b"", [104], b"\xff\xff\xff\x7f"), 105, "beyond its cover"),
+        (by_hand(0, [0, 105, 0], b"", [3, 1], b"\xff\xff\0\0" + bytes(4)), 105, "reaches into another one"),
+        (by_hand(0, [0, 50, 0, 50, 0, 50], b"", [49], b"\xff\xff\0\0"), 105, "three for each|literals"),
+        (pack_unit(Unit(0, (b"\x80\0", b"", b"", b"", b""))), 105, "padded"),
+        (pack_unit(Unit(0, (b"\xff" * 9 + b"\x7f", b"", b"", b"", b""))), 105, "64 bits"),
         (pack_unit(Unit(0, (b"\x80", b"", b"", b"", b""))), 105, "cut off in a number"),
         (pack_unit(Unit(0, (b"\xff" * 20, b"", b"", b"", b""))), 105, "more than 64 bits"),
     ],
@@ -221,6 +226,52 @@ def _large() -> bytes:
 
 
 _LARGE = _large()
+
+
+@given(
+    control=st.lists(st.integers(0, 40), max_size=12), literals=st.binary(max_size=20),
+    records=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2**32 - 1) | st.integers(0, 300)), max_size=8),
+)  # fmt: skip
+@settings(max_examples=500)
+def test_both_paths_agree_on_units_that_no_encoder_makes(
+    control: list[int], literals: bytes, records: list[tuple[int, int]]
+) -> None:
+    words = b"".join(gap.to_bytes(4, "little") + value.to_bytes(4, "little") for gap, value in records)
+    unit = by_hand(50_000, control, literals, records=words)
+    size = sum(control[len(control) // 3 : 2 * (len(control) // 3)]) + len(literals)
+    assert _outcome(unit, size, at_once=False) == _outcome(unit, size, at_once=True)
+
+
+def _outcome(unit: bytes, size: int, *, at_once: bool) -> bytes | None:
+    known, decoder._NUMPY_FROM = decoder._NUMPY_FROM, 0 if at_once else 1 << 60
+    try:
+        return decode_unit(unit, read, len(BASE), size)
+    except ContentError:
+        return None
+    finally:
+        decoder._NUMPY_FROM = known
+
+
+def test_each_chunk_of_the_base_is_read_in_one_go() -> None:
+    """Covers that jump about would read and verify the same chunks again and again."""
+    order: list[int] = []
+
+    def noted(offset: int, length: int) -> bytes:
+        order.append(offset)
+        return read(offset, length)
+
+    rows = [(90_000 - 40 * n if n % 2 else 40 * n, 20 * n, 20) for n in range(500)]
+    new = b"".join(BASE[old : old + 20] for old, _, _ in rows)
+    assert decode_unit(unit_of(new, rows), noted, len(BASE), len(new)) == new
+    assert order == sorted(order)
+
+
+def test_more_covers_than_a_receiver_takes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = by_hand(0, [0] * 11 + [1] * 11 + [0] * 11, b"")
+    assert decode_unit(unit, read, len(BASE), 11) == BASE[:11]
+    monkeypatch.setattr(decoder, "MAX_COVERS", 10)
+    with pytest.raises(ContentError, match="at most 10 covers"):
+        decode_unit(unit, unread, len(BASE), 11)
 
 
 def test_a_reader_without_the_range_says_so_itself() -> None:

@@ -13,7 +13,7 @@ pytest.importorskip("hdiffpatch", reason="the [publish] extra is not installed")
 
 from edgeswarm.content.delta.covers import matching
 from edgeswarm.content.delta.covers.matching import MatchOptions, find_covers, match, parts_of
-from edgeswarm.errors import ContentError
+from edgeswarm.errors import PublishError
 
 OLD = Random(3).randbytes(600_000)
 Range = tuple[int, int]
@@ -72,9 +72,41 @@ def test_a_small_change_of_a_large_stream_does_not_match_all(monkeypatch: pytest
         return match(old, new)
 
     monkeypatch.setattr(matching, "match", noted)
-    new = OLD[:200_000] + b"!" + OLD[200_000:]
-    assert covered(covers_of(new, [(190_000, 20_000)])) >= 19_900
-    assert sum(sizes) < len(OLD) / 2
+    old = Random(4).randbytes(5_000_000)
+    new = old[:200_000] + b"!" + old[200_000:]
+    assert covered(covers_of(new, [(190_000, 20_000)], old=old)) >= 19_900
+    assert sum(sizes) < len(old) / 10
+
+
+@pytest.mark.parametrize("size", [1, 100, 20_000])
+def test_a_base_that_is_small_beside_what_is_new(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "_LEAST_MEMORY_BYTES", 0)
+    monkeypatch.setattr(matching, "_LITTLE_BYTES", 0)
+    new = OLD[300_000:] + OLD[:size]
+    rows = covers_of(new, [(0, len(new))], MatchOptions(memory_bytes=700_000), old=OLD[:size])
+    assert covered(rows) >= (size if size > 1000 else 0)
+
+
+def test_a_base_below_a_grain_is_matched_by_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "_LITTLE_BYTES", 0)
+    old = OLD[:60_000]
+    new = old[:3000] + b"!" + old[3001:5000]
+    assert covered(covers_of(new, [(0, len(new))], old=old)) >= 4990
+
+
+def test_zeros_take_no_memory_to_sample() -> None:
+    import tracemalloc
+
+    from edgeswarm.content.delta.sampling import SampledBase
+
+    for unit in (bytes(16), b"\xff" * 16, b"abc", Random(2).randbytes(24)):
+        block = (unit * (8_000_000 // len(unit) + 1))[:8_000_000]
+        tracemalloc.start()
+        found = SampledBase(lambda at, n, block=block: block[at : at + n], len(block))  # type: ignore[misc]  # bound now
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(found._hashes) <= 24
+        assert peak < 100e6
 
 
 @given(st.lists(st.integers(1, 500), max_size=20), st.integers(1, 300))
@@ -98,5 +130,5 @@ def test_the_same_again_is_the_same() -> None:
 
 
 def test_another_format_of_patches_is_refused() -> None:
-    with pytest.raises(ContentError, match="wanted a patch in format HDIFF13"):
+    with pytest.raises(PublishError, match="wanted a patch in format HDIFF13"):
         matching._covers_of(b"HDIFF99&\0" + bytes(20))

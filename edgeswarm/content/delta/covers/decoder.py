@@ -11,18 +11,23 @@ from typing import NamedTuple
 from ....errors import ContentError
 from ...varint import unzigzag
 from ..port import ReadBase
-from .layout import METHOD, RUN_BYTES, Stream, unpack_unit
+from .layout import MAX_COVERS, METHOD, RUN_BYTES, Stream, unpack_unit
 
 _NUMBER_BITS = 63
 _NUMPY_FROM = 2000
 """Corrections from which on numpy is worth its calls. [Both paths take about 1 ms for so many.]"""
 
 
+_TOO_FAR = "delta unit: a correction reaches into another one, or beyond its cover"
+
+
 class Segment(NamedTuple):
-    """Copied bytes: where they are among all copied bytes, and in the output."""
+    """Copied bytes: where they are among all copied bytes, where in the output, how many, and where in the base."""
 
     copied: int
     out: int
+    length: int
+    old: int
 
 
 class Covers:
@@ -39,15 +44,15 @@ def decode_covers(data: memoryview, read_base: ReadBase, base_size: int, size: i
     """Return exactly `size` bytes; see `DeltaCodec.decode`."""
     unit = unpack_unit(data, size)
     out = bytearray(size + RUN_BYTES)  # a correction near the end is added in a field of four bytes
-    segments, copied = _lay_out(unit.start, unit.streams, read_base, base_size, size, out)
+    segments = _lay_out(unit.start, unit.streams, base_size, size, out)
     gaps, values = _corrections(unit.streams)
-    if gaps:
-        places = list(accumulate(gaps))
-        if places[-1] >= copied or 0 in gaps[1:]:
-            raise ContentError("delta unit: a correction lies outside of what is copied, or where another one is")
+    places = list(accumulate(gaps))
+    if places and (not segments or places[-1] >= segments[-1].copied + segments[-1].length or 0 in gaps[1:]):
+        raise ContentError("delta unit: a correction lies outside of what is copied, or where another one is")
+    for segment in sorted(segments, key=lambda one: one.old):  # ascending: each chunk of the base is needed for a while, once
+        out[segment.out : segment.out + segment.length] = read_base(segment.old, segment.length)
+    if places:
         correct(out, places, values, segments)
-    if any(out[size:]):
-        raise ContentError("delta unit: a correction goes beyond the output")
     return bytes(memoryview(out)[:size])
 
 
@@ -70,29 +75,26 @@ def _words(data: bytes) -> array.array[int]:
     return words
 
 
-def _lay_out(
-    start: int, streams: tuple[bytes, ...], read_base: ReadBase, base_size: int, size: int, out: bytearray
-) -> tuple[list[Segment], int]:
-    """Write literals and copied bytes; return where the copied ones lie, and how many they are."""
+def _lay_out(start: int, streams: tuple[bytes, ...], base_size: int, size: int, out: bytearray) -> list[Segment]:
+    """Check all covers, write the literals, and return what is to be copied where, ascending in the output."""
     control, literals = _numbers(streams[Stream.CONTROL]), memoryview(streams[Stream.LITERALS])
     count, odd = divmod(len(control), 3)
-    if odd:
-        raise ContentError(f"delta unit: {len(control)} numbers of control, wanted three for each cover")
+    if odd or count > MAX_COVERS:
+        raise ContentError(f"delta unit: {len(control)} numbers of control, wanted three for each of at most {MAX_COVERS} covers")
     if sum(control[: 2 * count]) > size:
         raise ContentError(f"delta unit: its covers make more than {size} bytes")
+    if len(literals) != size - sum(control[count : 2 * count]):
+        raise ContentError(f"delta unit: {len(literals)} literals, wanted {size - sum(control[count : 2 * count])}")
     segments, at, taken, copied, old = [], 0, 0, 0, start
     for literal, length, jump in zip(control[:count], control[count : 2 * count], control[2 * count :], strict=True):
         out[at : at + literal] = literals[taken : taken + literal]
         at, taken, old = at + literal, taken + literal, old + literal + unzigzag(jump)
         if not 0 <= old <= old + length <= base_size or not length:
             raise ContentError(f"delta unit: range {old}+{length} of a base of {base_size} bytes")
-        out[at : at + length] = read_base(old, length)
-        segments.append(Segment(copied, at))
+        segments.append(Segment(copied, at, length, old))
         at, copied, old = at + length, copied + length, old + length
-    if len(literals) - taken != size - at:
-        raise ContentError(f"delta unit: {len(literals)} literals, wanted {taken + size - at}")
     out[at:size] = literals[taken:]
-    return segments, copied
+    return segments
 
 
 def _numbers(data: bytes) -> list[int]:
@@ -101,6 +103,8 @@ def _numbers(data: bytes) -> list[int]:
     value = shift = 0
     for byte in data:
         if byte < 0x80:
+            if (shift and not byte) or (shift == _NUMBER_BITS and byte > 1):
+                raise ContentError("delta unit: a number that is padded or has more than 64 bits")
             values.append(value | byte << shift)
             value = shift = 0
         else:
@@ -129,20 +133,25 @@ def correct(out: bytearray, places: list[int], values: Sequence[int], segments: 
 
 
 def _correct_one_by_one(out: bytearray, places: list[int], values: Sequence[int], segments: list[Segment]) -> None:
-    following = iter(segments[1:])
-    segment, after = segments[0], next(following, None)
-    for place, value in zip(places, values, strict=True):
-        while after is not None and place >= after.copied:
-            segment, after = after, next(following, None)
+    following = iter(segments)
+    segment = next(following)
+    end = segment.copied + segment.length
+    for place, value, after in zip(places, values, [*places[1:], sys.maxsize], strict=True):
+        while place >= end:
+            segment = next(following)
+            end = segment.copied + segment.length
         at = place - segment.copied + segment.out
         field = int.from_bytes(out[at : at + RUN_BYTES], "little")
-        out[at : at + RUN_BYTES] = (field + value & 0xFFFFFFFF).to_bytes(RUN_BYTES, "little")
+        new = field + value & 0xFFFFFFFF
+        if (field ^ new) >> 8 * min(RUN_BYTES, after - place, end - place):
+            raise ContentError(_TOO_FAR)
+        out[at : at + RUN_BYTES] = new.to_bytes(RUN_BYTES, "little")
 
 
 def _correct_at_once(out: bytearray, places: list[int], values: Sequence[int], segments: list[Segment]) -> None:
     import numpy as np
 
-    starts, outs = (np.array(column, np.int64) for column in zip(*segments, strict=True))
+    starts, outs, lengths, _ = (np.array(column, np.int64) for column in zip(*segments, strict=True))
     where = np.array(places, np.int64)
     which = np.searchsorted(starts, where, side="right") - 1
     at = where - starts[which] + outs[which]
@@ -151,5 +160,8 @@ def _correct_at_once(out: bytearray, places: list[int], values: Sequence[int], s
     for byte in range(RUN_BYTES):
         fields |= view[at + byte].astype(np.uint32) << np.uint32(8 * byte)
     changed = fields ^ (fields + np.array(values, np.uint32))
-    for byte in range(RUN_BYTES):  # no two start at one place; where two fields overlap, only one of them changes a byte
+    room = np.minimum(starts[which] + lengths[which] - where, np.append(np.diff(where), RUN_BYTES))
+    if np.any(changed.astype(np.uint64) >> (8 * np.minimum(room, RUN_BYTES)).astype(np.uint64)):
+        raise ContentError(_TOO_FAR)
+    for byte in range(RUN_BYTES):  # where two fields overlap, only one of them changes a byte
         view[at + byte] ^= (changed >> np.uint32(8 * byte)).astype(np.uint8)

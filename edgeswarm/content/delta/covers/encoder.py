@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .layout import RUN_BYTES, Unit, pack_unit
+from .layout import MAX_CORRECTIONS, RUN_BYTES, Unit, pack_unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ def clip(covers: Covers, start: int, end: int) -> Covers:
 
 
 def encode_covers(covers: Covers, old: list[bytes], new: bytes, start: int, *, fast: bool = False) -> bytes:
-    """Return a unit.
+    """Return a unit; empty if it would have more corrections than a receiver takes.
 
     Args:
         covers: Clipped to what the unit makes.
@@ -53,6 +53,8 @@ def encode_covers(covers: Covers, old: list[bytes], new: bytes, start: int, *, f
     gaps, values = _corrections(fresh[is_copied], copied, starts[:-1])
     base = int(covers[0, 0]) if len(covers) else 0
     control = _control(covers, start, base)
+    if len(gaps) > MAX_CORRECTIONS:
+        return b""
     records = np.stack([gaps.astype("<u4"), values], axis=1).tobytes()
     streams = (control, pack_numbers(gaps), values.tobytes(), records, fresh[~is_copied].tobytes())
     return pack_unit(Unit(base, streams), fast=fast)

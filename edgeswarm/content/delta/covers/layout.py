@@ -19,7 +19,10 @@ from ...varint import read_varint, write_varint
 METHOD = 3
 RUN_BYTES = 4
 """Most bytes of a correction: a 32-bit field of machine code. Longer runs of differences are several corrections."""
-_STORED, _ZSTD, _LZMA = 0, 1, 2  # from 2 on: lc + 5 lp + 25 pb, as LZMA's property byte counts them
+MAX_COVERS = 32_768
+MAX_CORRECTIONS = 1 << 20
+"""Of one unit: bound what a malicious one costs in time and memory; a unit of 64 KiB has a tenth of it."""
+_STORED, _ZSTD, _LZMA = 0, 1, 2  # from 2 on: lc + 5 lp + 25 pb, LZMA's properties
 _PROPERTIES = 5 * 5 * 5
 _LEAST_DICTIONARY = 4096  # LZMA's own least
 _ZSTD_LEVEL, _FAST_LEVEL = 19, 3
@@ -135,9 +138,11 @@ def unpack_unit(data: memoryview, size: int) -> Unit:
 
 
 def _most_bytes(which: Stream, size: int) -> int:
-    """Return the most bytes of a stream of a unit that makes `size` bytes, with a cover or correction at every byte."""
+    """Return the most bytes of a stream of a unit that makes `size` bytes."""
+    covers, corrections = min(size, MAX_COVERS), min(size, MAX_CORRECTIONS)
     return {
-        Stream.CONTROL: 30 * size, Stream.GAPS: 5 * size, Stream.VALUES: 4 * size, Stream.RECORDS: 8 * size, Stream.LITERALS: size,
+        Stream.CONTROL: 30 * covers, Stream.GAPS: 5 * corrections, Stream.VALUES: 4 * corrections,
+        Stream.RECORDS: 8 * corrections, Stream.LITERALS: size,
     }[which]  # fmt: skip
 
 

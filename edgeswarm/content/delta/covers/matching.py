@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from ....errors import ContentError
+from ....errors import ConfigError, PublishError
 from ..port import ReadBase
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _WINDOW_FACTOR = 2
 _MOST_PART_BYTES = 16 * 1024 * 1024
 _ALL_FACTOR = 8
 """All of the old stream is matched if it is at most so many times what is new: else most of the work is for nothing. A guess."""
+_LITTLE_BYTES = 4 * 1024 * 1024
 
 Range = tuple[int, int]
 """Offset and length."""
@@ -62,19 +64,19 @@ def find_covers(read_old: ReadBase, old_size: int, read_new: ReadBase, wanted: S
     total = sum(length for _, length in wanted)
     if not total or not old_size:
         return np.empty((0, 3), np.int64)
-    if old_size * _MEMORY_FACTOR + total <= memory and old_size <= _ALL_FACTOR * total:
+    if old_size * _MEMORY_FACTOR + 3 * total <= memory and old_size <= max(_ALL_FACTOR * total, _LITTLE_BYTES):
         return _mapped(match(read_old(0, old_size), _joined(read_new, wanted)), [(0, old_size)], wanted)
     return np.concatenate(list(_by_parts(read_old, old_size, read_new, wanted, memory)))
 
 
 def _by_parts(read_old: ReadBase, old_size: int, read_new: ReadBase, wanted: Sequence[Range], memory: int) -> Iterator[Covers]:
-    from ..sampling import SampledBase
+    from ..sampling import GRAIN_BYTES, SampledBase
 
     samples = SampledBase(read_old, old_size)
     window = min(old_size, memory // (_MEMORY_FACTOR + 1))
-    for part in parts_of(wanted, min(_MOST_PART_BYTES, window // _WINDOW_FACTOR)):
+    for part in parts_of(wanted, min(_MOST_PART_BYTES, memory // (_WINDOW_FACTOR * (_MEMORY_FACTOR + 1)))):
         new = _joined(read_new, part)
-        olds = samples.ranges_like(new, min(window, _WINDOW_FACTOR * _MOST_PART_BYTES))
+        olds = samples.ranges_like(new, max(GRAIN_BYTES, min(window + GRAIN_BYTES, _WINDOW_FACTOR * _MOST_PART_BYTES)))
         yield _mapped(match(_joined(read_old, olds), new), olds, part)
 
 
@@ -113,6 +115,14 @@ def _mapped(covers: Covers, olds: Sequence[Range], news: Sequence[Range]) -> Cov
     return np.array(rows, np.int64).reshape(-1, 3)
 
 
+def check_matcher() -> None:
+    """Raise `ConfigError` if the libraries that a publisher needs for deltas are not installed."""
+    if find_spec("hdiffpatch") is None or find_spec("numpy") is None:
+        raise ConfigError(
+            "deltas need hdiffpatch and numpy: pip install 'edgeswarm[publish]', or publish without them (delta-from 0)"
+        )
+
+
 def match(old: bytes, new: bytes) -> Covers:
     """Return the covers of `new` by `old`; memory is about eight times `old`."""
     import hdiffpatch
@@ -127,7 +137,7 @@ def _covers_of(patch: bytes) -> Covers:
     import numpy as np
 
     if not patch.startswith(_MAGIC):
-        raise ContentError(f"hdiffpatch: wanted a patch in format {_MAGIC.decode()}, got {patch[:8]!r}")
+        raise PublishError(f"hdiffpatch: wanted a patch in format {_MAGIC.decode()}, got {patch[:8]!r}")
     at = patch.index(b"\0") + 1
     fields = []
     for _ in range(_FIELDS):
@@ -135,7 +145,7 @@ def _covers_of(patch: bytes) -> Covers:
         fields.append(value)
     count, size, packed = fields[2:5]
     if packed:
-        raise ContentError("hdiffpatch: the covers are compressed, though nothing was to be")
+        raise PublishError("hdiffpatch: the covers are compressed, though nothing was to be")
     rows, old, new = np.empty((count, 3), np.int64), 0, 0
     data, place = patch[at : at + size], 0
     for row in range(count):
