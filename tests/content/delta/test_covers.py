@@ -242,6 +242,24 @@ def test_both_paths_agree_on_units_that_no_encoder_makes(
     assert _outcome(unit, size, at_once=False) == _outcome(unit, size, at_once=True)
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize(
+    "records",
+    [
+        [(3, 0xFFFF), (1, 0)],  # over the next one
+        [(39, 0xFFFF)],  # into the next cover
+        [(78, 0xFFFFFF)],  # behind the output
+    ],
+)
+def test_a_correction_that_reaches_too_far_is_refused_by_both_paths(records: list[tuple[int, int]], at_once: bool) -> None:
+    def unit(rows: list[tuple[int, int]]) -> bytes:
+        words = b"".join(gap.to_bytes(4, "little") + value.to_bytes(4, "little") for gap, value in rows)
+        return by_hand(0, [0, 0, 40, 40, 0, 0], b"", records=words)
+
+    assert _outcome(unit([(gap, 0) for gap, _ in records]), 80, at_once=at_once) == BASE[:80]
+    assert _outcome(unit(records), 80, at_once=at_once) is None
+
+
 def _outcome(unit: bytes, size: int, *, at_once: bool) -> bytes | None:
     known, decoder._NUMPY_FROM = decoder._NUMPY_FROM, 0 if at_once else 1 << 60
     try:
