@@ -17,6 +17,10 @@ from ..errors import ContentError, FetchError
 from ..origin.deadlines import whole_seconds, within
 from .partials import Partials
 
+OnBytes = Callable[[int], None]
+OnPiece = Callable[[Piece, bytes], Awaitable[None]]
+OnPartial = Callable[[Piece, int, bytes], None]
+
 _log = logging.getLogger("edgeswarm.uplink")
 _FIRST_RETRY_SECONDS = 0.5
 # What an origin that asks for patience gets at most: a wrong or hostile Retry-After must not silence a site for days. A guess.
@@ -95,13 +99,7 @@ class Uplink:
         self.bytes_read += len(buffer)
         return bytes(buffer)
 
-    async def read_pack(
-        self,
-        read: PackRead,
-        on_bytes: Callable[[int], None],
-        on_piece: Callable[[Piece, bytes], Awaitable[None]],
-        on_partial: Callable[[Piece, int, bytes], None],
-    ) -> None:
+    async def read_pack(self, read: PackRead, on_bytes: OnBytes, on_piece: OnPiece, on_partial: OnPartial) -> None:
         """Read the pieces of one ranged read as they arrive.
 
         What had come of a piece when an earlier read broke off, here or at a neighbour that shared it, is not read again: at most
@@ -121,13 +119,7 @@ class Uplink:
         for part in read.cut([number for number, known in enumerate(begun) if known and number]):
             await self._read_part(part, on_bytes, on_piece, on_partial)
 
-    async def _read_part(
-        self,
-        read: PackRead,
-        on_bytes: Callable[[int], None],
-        on_piece: Callable[[Piece, bytes], Awaitable[None]],
-        on_partial: Callable[[Piece, int, bytes], None],
-    ) -> None:
+    async def _read_part(self, read: PackRead, on_bytes: OnBytes, on_piece: OnPiece, on_partial: OnPartial) -> None:
         """Read pieces in one request, from behind what there is of the first one."""
         waiting = deque(read.pieces)
         buffer = bytearray(self._partial.take(read.pack, read.offset)[: read.pieces[0].length])

@@ -89,9 +89,7 @@ def encode_full(read: ReadStream, built: BuiltManifest, known: dict[Digest, Plac
         if name not in known and name not in fresh:
             piece = encode_piece(page, how.level)
             fresh[name] = (pack.append(piece), len(piece))
-    for name, piece in in_order(
-        how.pool, partial(_encode_chunk, read, manifest, how.level), new_chunks(manifest, known), how.ahead
-    ):
+    for name, piece in in_order(how.pool, partial(encode_chunk, read, manifest, how.level), new_chunks(manifest, known), how.ahead):
         fresh[name] = (pack.append(piece), len(piece))
         how.step(manifest.chunk(manifest.find(name) or 0).size)
     made = pack.digest
@@ -112,7 +110,8 @@ def new_chunks(manifest: Manifest, known: dict[Digest, Place]) -> Iterator[int]:
             yield index
 
 
-def _encode_chunk(read: ReadStream, manifest: Manifest, level: int, index: int) -> tuple[Digest, bytes]:
+def encode_chunk(read: ReadStream, manifest: Manifest, level: int, index: int) -> tuple[Digest, bytes]:
+    """Return the name of a chunk of the source, and the chunk as a piece; fails like `read_chunks`."""
     return manifest.chunk(index).digest, encode_piece(read_chunks(read, manifest, range(index, index + 1)), level)
 
 

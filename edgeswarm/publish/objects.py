@@ -17,7 +17,7 @@ from ..content.index import PackIndex, check_index, index_name, manifest_name, n
 from ..content.manifest import BuiltManifest
 from ..errors import ContentError, PublishError
 from ..trust.catalogue import IndexRef
-from .encode import Encoding, encode_delta, encode_full, groups, known_places, new_chunks, plain_bytes, read_chunks
+from .encode import Encoding, encode_chunk, encode_delta, encode_full, groups, known_places, new_chunks, plain_bytes
 from .mend import MAX_PATCH_BYTES, mend
 from .options import Meter, PublishOptions
 from .packs import PackFile
@@ -133,8 +133,7 @@ class ObjectWriter:
         manifest, pages = self.built.manifest, dict(self.built.pages)
         if name in pages:
             return encode_piece(pages[name], self.options.level)
-        index = manifest.find(name) or 0
-        return encode_piece(read_chunks(self.read, manifest, range(index, index + 1)), self.options.level)
+        return encode_chunk(self.read, manifest, self.options.level, manifest.find(name) or 0)[1]
 
     def _unsound(self, claims: list[Claim]) -> Mapping[Digest, str]:
         meter = Meter(self.options, "check", sum(claim.place.length for claim in claims))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
+from functools import cache, partial
 from typing import NamedTuple
 
 from ..abc import OriginWriter
@@ -76,9 +77,10 @@ def unsound(
         ahead: Pieces under way at once.
         step: Called with the encoded bytes of each piece, in order; may raise to stop.
     """
+    check_pack = cache(partial(_check_pack, writer))  # once, however many pages are in it
 
     def look(claim: Claim) -> tuple[Claim, str]:
-        return claim, _trouble(writer, claim)
+        return claim, _trouble(writer, claim, check_pack)
 
     bad: dict[Digest, str] = {}
     for claim, trouble in in_order(pool, look, claims, ahead):
@@ -88,15 +90,19 @@ def unsound(
     return bad
 
 
-def _trouble(writer: OriginWriter, claim: Claim) -> str:
+def _check_pack(writer: OriginWriter, pack: Digest) -> None:
+    name = pack_name(pack)
+    check_digest(writer.read(name, offset=0, length=writer.size(name)), pack, f"{name} with manifest pages")
+
+
+def _trouble(writer: OriginWriter, claim: Claim, check_pack: Callable[[Digest], None]) -> str:
     """Return what is wrong with a claim, "" if it holds."""
     name, place, size = claim
     pack = pack_name(place.pack)
     try:
         data = writer.read(pack, offset=place.offset, length=place.length)
         if size is not None and data[0] not in PLAIN_METHODS:
-            whole = writer.read(pack, offset=0, length=writer.size(pack))
-            check_digest(whole, place.pack, f"{pack} with manifest pages")
+            check_pack(place.pack)
             return ""
         check_digest(data if size is None else decode_piece(data, size), name, f"piece at {place.offset} of {pack}")
     except (ContentError, PublishError) as error:

@@ -98,7 +98,11 @@ class PairEncoder:
         """Return the smallest piece that makes `new`, which begins at `start` of the new stream."""
         covers = clip(self._covers, start, start + len(new))
         rows = covers.tolist()
-        best = self._over_covers(covers, new, start) if rows else b""
+        best = (
+            encode_covers(covers, [self._read(old, length) for old, _, length in rows], new, start)
+            if 0 < len(rows) <= MAX_COVERS
+            else b""
+        )
         if not best or len(best) >= _WORTH_BYTES:
             ranges = self._ranges(rows)
             others = [encode_ranges(new, ranges, self._read, self._options.level)] if ranges else []
@@ -106,12 +110,6 @@ class PairEncoder:
                 others.append(encode_piece(new, self._options.level))
             best = min([*others, best] if best else others, key=len)
         return best
-
-    def _over_covers(self, covers: Covers, new: bytes, start: int) -> bytes:
-        """Return a unit over covers; empty if that would be more than a receiver takes."""
-        if len(covers) > MAX_COVERS:
-            return b""
-        return encode_covers(covers, [self._read(old, length) for old, _, length in covers.tolist()], new, start)
 
     def _ranges(self, covers: list[list[int]]) -> list[tuple[int, int]]:
         """Return what the covers copy and what is near to it, joined: the context of a frame."""

@@ -9,13 +9,12 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from ....errors import ContentError
-from ...varint import unzigzag
+from ...varint import all_varints, unzigzag
 from ..port import ReadBase
 from .layout import MAX_COVERS, METHOD, RUN_BYTES, Stream, unpack_unit
 
-_NUMBER_BITS = 63
 _NUMPY_FROM = 2000
-"""Corrections from which on numpy is worth its calls. [Both paths take about 1 ms for so many.]"""
+"""Corrections from which on numpy is worth its calls. A guess."""
 
 
 _TOO_FAR = "delta unit: a correction reaches into another one, or beyond its cover"
@@ -59,7 +58,7 @@ def decode_covers(data: memoryview, read_base: ReadBase, base_size: int, size: i
 def _corrections(streams: tuple[bytes, ...]) -> tuple[Sequence[int], Sequence[int]]:
     """Return gaps and values, whichever way they are given."""
     records = _words(streams[Stream.RECORDS])
-    gaps, values = _numbers(streams[Stream.GAPS]), _words(streams[Stream.VALUES])
+    gaps, values = all_varints(streams[Stream.GAPS]), _words(streams[Stream.VALUES])
     if len(records) % 2 or len(gaps) != len(values) or (gaps and records):
         raise ContentError(f"delta unit: {len(gaps)} gaps for {len(values)} corrections, and {len(records)} words of records")
     return (records[::2], records[1::2]) if records else (gaps, values)
@@ -77,7 +76,7 @@ def _words(data: bytes) -> array.array[int]:
 
 def _lay_out(start: int, streams: tuple[bytes, ...], base_size: int, size: int, out: bytearray) -> list[Segment]:
     """Check all covers, write the literals, and return what is to be copied where, ascending in the output."""
-    control, literals = _numbers(streams[Stream.CONTROL]), memoryview(streams[Stream.LITERALS])
+    control, literals = all_varints(streams[Stream.CONTROL]), memoryview(streams[Stream.LITERALS])
     count, odd = divmod(len(control), 3)
     if odd or count > MAX_COVERS:
         raise ContentError(f"delta unit: {len(control)} numbers of control, wanted three for each of at most {MAX_COVERS} covers")
@@ -95,26 +94,6 @@ def _lay_out(start: int, streams: tuple[bytes, ...], base_size: int, size: int, 
         at, copied, old = at + length, copied + length, old + length
     out[at:size] = literals[taken:]
     return segments
-
-
-def _numbers(data: bytes) -> list[int]:
-    """Return all numbers of a stream of varints."""
-    values: list[int] = []
-    value = shift = 0
-    for byte in data:
-        if byte < 0x80:
-            if (shift and not byte) or (shift == _NUMBER_BITS and byte > 1):
-                raise ContentError("delta unit: a number that is padded or has more than 64 bits")
-            values.append(value | byte << shift)
-            value = shift = 0
-        else:
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if shift > _NUMBER_BITS:
-                raise ContentError("delta unit: a number of more than 64 bits")
-    if shift:
-        raise ContentError("delta unit: cut off in a number")
-    return values
 
 
 def correct(out: bytearray, places: list[int], values: Sequence[int], segments: list[Segment]) -> None:
