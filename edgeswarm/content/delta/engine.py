@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from .covers.encoder import Covers
 
 _RUN_COST, _LITERAL_COST, _COVER_COST = 1.1, 0.45, 4.0
-"""Encoded bytes of a correction, a literal byte and a cover, in proportion to each other. [Fitted to nine pairs.]"""
+"""Encoded bytes of a correction, a literal byte and a cover, in proportion to each other. Guesses."""
 _FAST_FACTOR = 0.85
-"""What is left of a quick encoding in a thorough one. A guess between 0.75 and 0.95, measured."""
+"""What is left of a quick encoding in a thorough one. A guess: of the streams of two pairs it was 0.68 to 0.93."""
 _NEAR_BYTES, _MOST_RANGES = 4096, 256
 _DICTIONARY_BYTES = 4 * 1024 * 1024
 _WORTH_BYTES = 2048
