@@ -98,11 +98,9 @@ class PairEncoder:
         """Return the smallest piece that makes `new`, which begins at `start` of the new stream."""
         covers = clip(self._covers, start, start + len(new))
         rows = covers.tolist()
-        best = (
-            encode_covers(covers, [self._read(old, length) for old, _, length in rows], new, start)
-            if 0 < len(rows) <= MAX_COVERS
-            else b""
-        )
+        best = b""
+        if 0 < len(rows) <= MAX_COVERS:
+            best = encode_covers(covers, [self._read(old, length) for old, _, length in rows], new, start)
         if not best or len(best) >= _WORTH_BYTES:
             ranges = self._ranges(rows)
             others = [encode_ranges(new, ranges, self._read, self._options.level)] if ranges else []
