@@ -24,6 +24,7 @@ STALL_SECONDS = 10.0
 """A claim without progress for this long is void: a guess, 64 KiB at 52 kbit/s."""
 RENEW_SECONDS = 1.0
 """A holder repeats its claim this often while it makes progress."""
+_HEIRS = 2  # the best may be busy, or its uplink about to fail too; the others cost LAN bytes only
 _MOST_CREDITS = 1024  # nodes that were once here; twice a site of 500
 
 
@@ -47,6 +48,7 @@ class Leases:
     key: bytes
     own: Peer
     uplinks: dict[Peer, None] = field(default_factory=dict)
+    _broken: dict[Peer, None] = field(default_factory=dict)  # uplinks that were usable and may be again
     _ranks: dict[int, int] = field(default_factory=dict)
     _claims: dict[int, _Claim] = field(default_factory=dict)
     _renewed: dict[int, float] = field(default_factory=dict)
@@ -58,8 +60,10 @@ class Leases:
             self._ranks.clear()
         if usable:
             self.uplinks[peer] = None
-        else:
-            self.uplinks.pop(peer, None)
+            self._broken.pop(peer, None)
+        elif peer in self.uplinks:
+            del self.uplinks[peer]
+            self._broken[peer] = None
 
     def rank(self, span: int, node: Peer | None = None) -> int:
         """Return the rank of a node (this one if None) for a span, among this node and all uplinks. Own ranks are remembered."""
@@ -71,10 +75,13 @@ class Leases:
             self._ranks[span] = rank
         return rank
 
-    def heir(self, span: int) -> Peer | None:
-        """Return the neighbour that would take a span of this node over, or None if no other has an uplink."""
+    def heirs(self, span: int) -> list[Peer]:
+        """Return the neighbours that would take a span of this node over, most likely first; two at most.
+
+        Those whose uplinks are broken come last: they may have healed by then.
+        """
         key = self.key + span.to_bytes(4, "big")
-        return next(iter(ranking(key, self.uplinks)), None)
+        return [*ranking(key, self.uplinks), *ranking(key, self._broken)][:_HEIRS]
 
     def heard(self, peer: Peer, span: int, progress: int, now: float) -> bool:
         """Note a neighbour's claim; return whether this node must give up its own claim on the span.
@@ -150,6 +157,7 @@ class Leases:
         while len(self._credits) > _MOST_CREDITS:
             del self._credits[next(iter(self._credits))]
         self.set_uplink(peer, usable=False)
+        self._broken.pop(peer, None)
         for span in [s for s, claim in self._claims.items() if claim.holder == peer]:
             del self._claims[span]
 

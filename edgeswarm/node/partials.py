@@ -16,8 +16,8 @@ from .partial_files import Key, PartialFiles
 # A piece has at most 4 MiB, nearly all have under 64 KiB: enough for one a span and neighbour.
 _MOST_BYTES = 8 * 1024 * 1024
 _MOST_PARTS = 256
-# Of one neighbour: it fetches at most four spans at a time, and what it has finished is dropped only by newer ones. A guess.
-_MOST_PARTS_OF_A_PEER = 16
+# Of one neighbour: what has come there and is not decoded yet, 18 pieces; what it has finished is dropped only by newer ones.
+_MOST_PARTS_OF_A_PEER = 24
 
 
 class _Parts:
@@ -79,10 +79,11 @@ class Partials:
         return max(parts.length((pack, offset)) for parts in (self._own, *self._shared.values()))
 
     def take(self, pack: Digest, offset: int) -> bytes:
-        """Return the beginning of a piece, an own one if there is one, and forget it in memory; empty if there is none."""
+        """Return the longest beginning of a piece that goes on from the own one, and forget it in memory; empty without one."""
         key = (pack, offset)
+        own = self._own.take(key)
         shared = [parts.take(key) for parts in self._shared.values()]
-        return self._own.take(key) or max(shared, key=len, default=b"")
+        return max((own, *(part for part in shared if part.startswith(own))), key=len)
 
     def keep(self, pack: Digest, offset: int, data: bytes) -> None:
         """Keep in memory how far an own read has come."""
@@ -94,11 +95,12 @@ class Partials:
             self._own.drop_oldest()
 
     def share(self, peer: bytes, pack: Digest, offset: int, at: int, data: bytes) -> None:
-        """Take bytes that a neighbour shares, which start at `at` of a piece; ignored if they don't fit on."""
+        """Take bytes that a neighbour shares, which start at `at` of a piece: what is new of them, if there is no gap before it."""
         parts = self._shared.setdefault(peer, _Parts(_MOST_PARTS_OF_A_PEER))
-        if at != parts.length((pack, offset)) or at + len(data) > PIECE_MAX_BYTES:
+        known = parts.length((pack, offset))
+        if at > known or not known < at + len(data) <= PIECE_MAX_BYTES:
             return
-        parts.append((pack, offset), data)
+        parts.append((pack, offset), data[known - at :])
         while sum(each.size for each in self._shared.values()) > _MOST_BYTES:
             max(self._shared.values(), key=lambda each: each.size).drop_oldest()
 

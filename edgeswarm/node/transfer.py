@@ -351,9 +351,13 @@ class Transfer:
             with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):  # broken: decoding failed, which ends this
                 await send.send((piece, data))
 
+        heirs: list[bytes] = []
+
         def on_partial(piece: Piece, at: int, data: bytes) -> None:
-            heir = self._machine.leases.heir(span)
-            if heir is not None:
+            nonlocal heirs
+            if not at:  # who gets the rest of a piece must have its beginning
+                heirs = self._machine.leases.heirs(span)
+            for heir in heirs:
                 self._neighbours.partial(heir, read.pack, piece.offset, at, data)
 
         async with plain_nursery() as nursery:

@@ -109,7 +109,8 @@ class Uplink:
             read: What to read.
             on_bytes: Called with the number of bytes that just came.
             on_piece: Awaited with each piece and all its bytes, in order.
-            on_partial: Called with a piece of which only a part has come, where in the piece the new bytes start, and them.
+            on_partial: Called with a piece, where in it some bytes start, and them: in steps as they come, what is left of a piece
+                before `on_piece`, and what has come of one when the read breaks off.
 
         Raises:
             FetchError: The link broke.
@@ -136,22 +137,28 @@ class Uplink:
                     on_bytes(len(block))
                     buffer += block
                     while waiting and len(buffer) >= waiting[0].length:
-                        piece = waiting.popleft()
-                        data = self._cut(piece, buffer)
-                        if shared:
-                            self._partial.save(read.pack, piece.offset, shared, data[shared:])
-                        await on_piece(piece, data)
+                        piece, known = waiting.popleft(), shared
                         shared = 0
+                        data = self._cut(piece, buffer)
+                        self._share(read.pack, piece, known, data, on_partial)
+                        await on_piece(piece, data)
                     if waiting and len(buffer) - shared >= _SHARE_BYTES:
-                        self._partial.save(read.pack, waiting[0].offset, shared, bytes(buffer[shared:]))
-                        on_partial(waiting[0], shared, bytes(buffer[shared:]))
-                        shared = len(buffer)
+                        shared = self._share(read.pack, waiting[0], shared, buffer, on_partial)
         except FetchError as error:
             self._failed(error)
             raise
         finally:
             if waiting:
                 self._partial.keep(read.pack, waiting[0].offset, bytes(buffer))
+                self._share(read.pack, waiting[0], shared, buffer, on_partial)
+
+    def _share(self, pack: Digest, piece: Piece, known: int, data: bytes | bytearray, on_partial: OnPartial) -> int:
+        """Save what has come of a piece, and share it; return how much that is. So much of it, `known`, was shared before."""
+        fresh = bytes(data[known:])
+        if fresh:
+            self._partial.save(pack, piece.offset, known, fresh)
+            on_partial(piece, known, fresh)
+        return len(data)
 
     def kept(self, pack: Digest, offset: int) -> None:
         """Note that what a piece makes is verified and durable: its bytes need not be kept, and the uplink is as it should be."""

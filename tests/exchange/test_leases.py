@@ -30,12 +30,27 @@ def test_rank(own: bytes, rank: int) -> None:
 
 def test_without_other_uplinks_every_span_is_ours() -> None:
     assert [Leases(KEY, WORST).rank(span) for span in range(9)] == [0] * 9
-    assert Leases(KEY, WORST).heir(SPAN) is None
+    assert Leases(KEY, WORST).heirs(SPAN) == []
 
 
-def test_the_heir_is_the_best_of_the_others() -> None:
-    assert leases(BEST).heir(SPAN) == MIDDLE
-    assert leases(WORST).heir(SPAN) == BEST
+def test_the_heirs_are_the_two_best_of_the_others() -> None:
+    assert leases(BEST).heirs(SPAN) == [MIDDLE, WORST]
+    assert leases(WORST).heirs(SPAN) == [BEST, MIDDLE]
+    many = leases(WORST)
+    many.set_uplink(b"another", usable=True)
+    assert len(many.heirs(SPAN)) == 2
+    many.set_uplink(BEST, usable=False)
+    assert BEST not in many.heirs(SPAN)
+
+
+def test_an_heir_whose_uplink_is_broken_comes_last() -> None:
+    mine = leases(WORST)
+    mine.set_uplink(BEST, usable=False)
+    assert mine.heirs(SPAN) == [MIDDLE, BEST]
+    mine.set_uplink(BEST, usable=True)
+    assert mine.heirs(SPAN) == [BEST, MIDDLE]
+    mine.remove(BEST, 0.0)
+    assert mine.heirs(SPAN) == [MIDDLE]
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,25 @@ def test_parts_that_do_not_fit_are_ignored(at: int, size: int) -> None:
 
 def test_parts_add_up() -> None:
     partials = Partials(None)
-    for at, data in [(0, b"abc"), (3, b"def"), (3, b"xyz")]:
+    for at, data in [(0, b"abc"), (3, b"def"), (3, b"xyz"), (1, b"xx")]:
         partials.share(b"a", PACK, 0, at, data)
     assert partials.take(PACK, 0) == b"abcdef"
+    assert partials.take(PACK, 0) == b""
+
+
+def test_a_read_that_was_begun_again_lengthens_what_was_shared() -> None:
+    partials = Partials(None)
+    for at, data in [(0, b"abc"), (0, b"abcde"), (4, b"efg")]:
+        partials.share(b"a", PACK, 0, at, data)
+    assert partials.take(PACK, 0) == b"abcdefg"
+
+
+def test_the_longest_that_goes_on_from_the_own_one_is_taken() -> None:
+    partials = Partials(None)
+    partials.keep(PACK, 0, b"abc")
+    partials.share(b"a", PACK, 0, 0, b"xxxxxx")
+    partials.share(b"b", PACK, 0, 0, b"abcde")
+    assert partials.take(PACK, 0) == b"abcde"
     assert partials.take(PACK, 0) == b""
 
 
@@ -76,7 +92,7 @@ def test_a_neighbour_drives_out_only_its_own() -> None:
     for number in range(300, 304):
         partials.share(b"large", PACK, number, 0, bytes(4 * MIB))
     assert len(partials.take(PACK, 0)) == 60_000
-    assert sum(bool(partials.take(PACK, number)) for number in range(1, 300)) == 16
+    assert sum(bool(partials.take(PACK, number)) for number in range(1, 300)) == 24
 
 
 def test_all_that_is_shared_takes_bounded_memory() -> None:

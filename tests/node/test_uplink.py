@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -109,16 +110,32 @@ async def test_a_beginning_that_costs_more_than_it_saves_is_no_request_of_its_ow
     assert reader.bytes == len(DATA)
 
 
-async def test_what_a_neighbour_shared_is_not_read_again() -> None:
+@pytest.mark.parametrize("block_bytes", [1000, 16384])
+@pytest.mark.parametrize("blocks", range(1, 10))
+async def test_what_a_neighbour_shared_is_not_read_again(blocks: int, block_bytes: int) -> None:
+    """Neither what it had of a piece when its read broke off, nor pieces that it had whole and did not get to decode."""
     reader, dying = Reader(), Reader()
-    dying.origin.cut_after = 3
+    dying.origin.cut_after, dying.origin.block_bytes = blocks, block_bytes
     with pytest.raises(FetchError):
         await dying.read(pack_read())
-    for _, at, data in dying.shared:
-        reader.uplink.take_partial(b"peer", PACK, 0, at, data)
+    for first, at, data in dying.shared:
+        reader.uplink.take_partial(b"peer", PACK, first * PIECE, at, data)
     await reader.read(pack_read())
     assert reader.whole == DATA
-    assert reader.bytes <= len(DATA) - 2 * 16384
+    assert reader.bytes == len(DATA) - dying.bytes
+
+
+async def test_what_two_nodes_had_is_read_by_neither() -> None:
+    """One goes on from what another shared, breaks off too, and the first one goes on again."""
+    first, second = Reader(), Reader()
+    for reader, other, blocks in [(first, second, 1), (second, first, 1), (first, second, None)]:
+        reader.origin.down, reader.origin.cut_after = False, blocks
+        with suppress(FetchError):
+            await reader.read(pack_read())
+        for piece, at, data in reader.shared:
+            other.uplink.take_partial(b"peer", PACK, piece * PIECE, at, data)
+    assert first.whole == DATA
+    assert first.bytes + second.bytes == len(DATA)
 
 
 async def test_a_lie_of_a_neighbour_costs_one_piece_once() -> None:

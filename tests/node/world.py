@@ -43,6 +43,7 @@ class MemoryOrigin:
         self.down = False
         self.ranges: list[tuple[str, int, int]] = []
         self.cut_after: int | None = None
+        self.block_bytes = 16384
 
     async def read(self, name: str, *, limit: int) -> bytes:
         async with self.stream(name, offset=0, length=len(self._object(name))) as blocks:
@@ -65,13 +66,13 @@ class MemoryOrigin:
     async def _blocks(self, name: str, offset: int, length: int) -> AsyncIterator[bytes]:
         data = self._object(name)
         assert offset + length <= len(data)
-        for at in range(offset, offset + length, 16384):
-            await trio.sleep(16384 / self.rate if self.rate else 0)
+        for at in range(offset, offset + length, self.block_bytes):
+            await trio.sleep(self.block_bytes / self.rate if self.rate else 0)
             if self.cut_after is not None:
                 self.cut_after -= 1
                 self.down = self.down or self.cut_after < 0
             self._object(name)
-            block = data[at : min(at + 16384, offset + length)]
+            block = data[at : min(at + self.block_bytes, offset + length)]
             self.ranges.append((name, at, at + len(block)))
             yield block
 
