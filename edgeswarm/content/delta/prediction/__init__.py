@@ -1,0 +1,1 @@
+"""Prediction of references in copied machine code."""
