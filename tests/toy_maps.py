@@ -1,4 +1,4 @@
-"""A toy of method 4: a unit is its plain bytes, compressed and changed as only the right map, at the right place, can undo."""
+"""A toy of method 4: a unit is what differs from a map that is repeated over the whole stream, compressed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import pytest
 from edgeswarm.content.codec import decode_piece, encode_piece
 from edgeswarm.content.delta import PairMap, Place, registry
 from edgeswarm.content.delta.port import ReadBase
-from edgeswarm.content.digest import digest
 from edgeswarm.errors import ContentError
 
 METHOD = 4
 HEAD = b"map"
-_OPENERS = ("edgeswarm.content.delta", "edgeswarm.publish.maps")
+_OPENERS = ("edgeswarm.content.delta", "edgeswarm.publish.maps", "edgeswarm.node.maps")
 
 
 class ToyMap:
@@ -31,9 +30,15 @@ def open_toy(data: bytes) -> PairMap:
     return ToyMap(data)
 
 
+def tiled(map_data: bytes, start: int, size: int) -> bytes:
+    """Return what a map says that a stream is."""
+    first = start % len(map_data)
+    return (map_data * ((first + size) // len(map_data) + 1))[first : first + size]
+
+
 def _changed(data: bytes, map_data: bytes, start: int) -> bytes:
-    key = digest(map_data + b"%d" % start)[0] | 1
-    return data.translate(bytes(value ^ key for value in range(256)))
+    says = int.from_bytes(tiled(map_data, start, len(data)), "big")
+    return (int.from_bytes(data, "big") ^ says).to_bytes(len(data), "big")
 
 
 def encode_toy(plain: bytes, start: int, map_data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""One span over the uplink: its reads are planned, read, and decoded behind the reading."""
+"""One span over the uplink: maps of its units are brought, then its reads are planned, read, and decoded behind the reading."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import trio
 from ..content.digest import Digest, short
 from ..content.index import PackIndex, Piece, check_index
 from ..content.manifest import Manifest
-from ..content.plan import PackRead, plan_reads
+from ..content.plan import PackRead, pieces_for, plan_reads
 from ..errors import BaseMissingError, ContentError, FetchError
 from ..exchange.leases import Leases
 from .artifacts import StoredStream
 from .decoding import Indexes, decode_chunks
 from .neighbours import Neighbours
+from .objects import rank_key
 from .progress import ORIGIN
 from .tasks import plain_nursery
 from .threads import in_thread
@@ -97,6 +98,7 @@ class SpanReader:
             await self._fetch_planned(span, left)
 
     async def _fetch_planned(self, span: int, chunks: Sequence[int]) -> None:
+        await self._bring_maps(span, chunks)
         reads, rest = plan_reads(chunks, self._full, self._indexes.delta, refused=self._refused)
         if rest and self._full is None:
             await self._load_full()
@@ -105,6 +107,20 @@ class SpanReader:
             raise ContentError(f"chunks {rest[0]} and {len(rest) - 1} more stand in no index of {short(self._manifest.digest)}")
         for read in reads:
             await self._read(span, read)
+
+    async def _bring_maps(self, span: int, chunks: Sequence[int]) -> None:
+        """Have the maps of units here before these are read; units whose map cannot be had are not read at all."""
+        delta, maps = self._indexes.delta, self._indexes.maps
+        if delta is None or maps is None:
+            return
+        units, _ = pieces_for(delta, chunks)
+        for unit in units:
+            needed = delta.map_for(unit)
+            if needed is None or unit.first in self._refused:
+                continue
+            on_partial = self._map_sharer(span, delta.packs[needed.pack], needed.digest)
+            if not await maps.bring(needed, partial(self._on_bytes, span), on_partial):
+                self._refused[unit.first] = None
 
     async def _load_full(self) -> None:
         if self._indexes.load_full is None:
@@ -121,22 +137,37 @@ class SpanReader:
             with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):  # broken: decoding failed, which ends this
                 await send.send((piece, data))
 
-        on_partial = self._sharer(read.pack, partial(self._leases.heirs, span))
+        on_partial = self._sharer(span, read.pack)
         async with plain_nursery() as nursery:
             nursery.start_soon(self._decode_all, read.index, receive)
             with send:
                 await self._uplink.read_pack(read, partial(self._on_bytes, span), on_piece, on_partial)
 
-    def _sharer(self, pack: Digest, heirs_now: Callable[[], list[bytes]]) -> OnPartial:
+    def _sharer(self, span: int, pack: Digest) -> OnPartial:
         """Return what shares the beginnings of pieces of a pack with those who would go on."""
         heirs: list[bytes] = []
 
         def on_partial(piece: Piece, at: int, data: bytes) -> None:
             nonlocal heirs
             if not at:  # who gets the rest of a piece must have its beginning
-                heirs = heirs_now()
+                heirs = self._leases.heirs(span)
             for heir in heirs:
                 self._neighbours.partial(heir, pack, piece.offset, at, data)
+
+        return on_partial
+
+    def _map_sharer(self, span: int, pack: Digest, name: Digest) -> OnPartial:
+        """Return what shares the beginning of a map, which takes long: who comes to need it meanwhile gets all that has come."""
+        come, told = bytearray(), dict[bytes, int]()
+
+        def on_partial(piece: Piece, at: int, data: bytes) -> None:
+            come[at:] = data
+            if not at:
+                told.clear()
+            for heir in self._leases.heirs_of_object(rank_key(name.hex()), span):
+                known = told.get(heir, 0)
+                self._neighbours.partial(heir, pack, piece.offset, known, bytes(come[known:]))
+                told[heir] = len(come)
 
         return on_partial
 
@@ -154,9 +185,11 @@ class SpanReader:
                     self._uplink.kept(index.packs[piece.pack], piece.offset)
 
     async def _decode_one(self, index: PackIndex, piece: Piece, data: bytes) -> list[Arrived]:
-        """Return the chunks of a piece; none if its base is not here, and then they are taken whole."""
+        """Return the chunks of a piece; none if its base or its map is not here, and then they are taken whole."""
         try:
-            plain = await in_thread(partial(decode_chunks, self._manifest, index, self._base, piece, data))
+            maps = self._indexes.maps if index.base is not None else None
+            its_map = await maps.opened(piece) if maps is not None else None
+            plain = await in_thread(partial(decode_chunks, self._manifest, index, self._base, piece, data, its_map))
         except ContentError as error:
             if index.base is not None:
                 self._refused[piece.first] = None
