@@ -113,7 +113,7 @@ class Objects:
             FetchError: The origin says finally that it has no such object, and no peer has it; or the uplink broke.
         """
         wanted = _Wanted(kind, name, limit, check, manifest, is_patient)
-        start = trio.current_time()
+        start = refused_at = trio.current_time()
         asked: dict[bytes, float] = {}
         refusal: FetchError | None = None
         while True:
@@ -130,11 +130,11 @@ class Objects:
                 except FetchError as error:
                     if error.temporary:
                         raise
-                    refusal, start = error, trio.current_time()
+                    refusal, refused_at = error, trio.current_time()
             if data is not None:
                 await in_thread(partial(self._store.save_object, f"{kind}/{name}", data))
                 return data
-            if refusal is not None and not (self._links.peers and trio.current_time() - start < _HOPE_SECONDS):
+            if refusal is not None and not (self._links.peers and trio.current_time() - refused_at < _HOPE_SECONDS):
                 raise refusal
             await trio.sleep(_ASK_AGAIN_SECONDS / 5)
 
