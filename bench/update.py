@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeswarm.abc import OriginWriter
+from edgeswarm.content.delta import open_map
 from edgeswarm.content.digest import Digest, digest
 from edgeswarm.content.index import PackIndex, Piece, pack_name
 from edgeswarm.content.manifest import Manifest
@@ -58,7 +59,6 @@ class _OldFile:
 
 def decode(fleet: Fleet, old: str, made: str) -> dict[str, Any]:
     """Make the new file, every chunk of it verified; return the CPU seconds and the memory above the idle process."""
-    from edgeswarm.content.delta import open_map
     from edgeswarm.node.artifacts import StoredStream
     from edgeswarm.node.decoding import decode_chunks
     from edgeswarm.publish.reassemble import load_index, open_published

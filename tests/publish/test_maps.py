@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import toy_maps
 
+from bench.update import decode
 from edgeswarm.content.chunking import chunk_lengths
 from edgeswarm.content.delta import MapBlob, PairEncoder
 from edgeswarm.content.digest import digest
@@ -105,6 +107,15 @@ def test_reports_count_maps(world: World, delta: PackIndex) -> None:
     units_and_pages = sum(piece.length for piece in (*delta.pieces, *delta.pages))
     assert report.deltas[0].delta_bytes == units_and_pages + 1003 + 2003 == ref_of(world).payload_bytes
     assert report.as_dict()["deltas"][0]["delta_bytes"] == report.deltas[0].delta_bytes
+
+
+def test_the_bench_applies_units_with_maps(world: World, delta: PackIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.update.PRODUCT", "app")
+    monkeypatch.setattr("bench.update.open_map", toy_maps.open_toy)
+    monkeypatch.setattr("bench.update.datetime", SimpleNamespace(now=lambda _zone: world.now))
+    made = world.folder / "made"
+    assert decode(world.fleet, world.write(V1, "old"), str(made))["size"] == len(V2)
+    assert made.read_bytes() == V2
 
 
 @pytest.mark.parametrize("which", [0, 1])
