@@ -15,8 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from edgeswarm.abc import OriginWriter
+from edgeswarm.content.delta import open_map
 from edgeswarm.content.digest import Digest, digest
-from edgeswarm.content.index import PackIndex, pack_name
+from edgeswarm.content.index import PackIndex, Piece, pack_name
 from edgeswarm.content.manifest import Manifest
 from edgeswarm.errors import ChunkMissingError
 from edgeswarm.publish import Fleet, PublishOptions, publish, site_cost
@@ -25,7 +27,7 @@ PRODUCT, CHANNEL = "bench", "stable"
 
 
 def encode(fleet: Fleet, new: str, level: int) -> dict[str, Any]:
-    """Publish the new release; return the bytes that a client with the old one fetches, by what they are."""
+    """Publish the new release; return the bytes that a client with the old one fetches, by what they are; maps count with units."""
     options = PublishOptions(level=level, allow_private_keys=True)
     report = publish(fleet, new, product=PRODUCT, version="2", channel=CHANNEL, now=datetime.now(UTC), options=options)
     delta = report.deltas[0]
@@ -73,16 +75,23 @@ def decode(fleet: Fleet, old: str, made: str) -> dict[str, Any]:
     idle, cpu = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with open(made, "wb") as out:
         done = _unchanged(manifest, base, index, stream, out.fileno())
+        needed, opened = None, None
         for piece in index.pieces:
-            data = writer.read(pack_name(index.packs[piece.pack]), offset=piece.offset, length=piece.length)
+            if index.map_for(piece) != needed:
+                needed = index.map_for(piece)
+                opened = open_map(_read(writer, index, needed)) if needed is not None else None
             at = manifest.chunk(piece.first).offset
-            for part in decode_chunks(manifest, index, stream, piece, data):
+            for part in decode_chunks(manifest, index, stream, piece, _read(writer, index, piece), opened):
                 done += os.pwrite(out.fileno(), part, at)
                 at += len(part)
     if done != manifest.root.size:
         raise SystemExit(f"made {done} of {manifest.root.size} bytes")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"cpu_s": time.process_time() - cpu, "above_idle_bytes": (peak - idle) * 1024, "size": done}
+
+
+def _read(writer: OriginWriter, index: PackIndex, piece: Piece) -> bytes:
+    return writer.read(pack_name(index.packs[piece.pack]), offset=piece.offset, length=piece.length)
 
 
 def _unchanged(manifest: Manifest, base: Manifest, index: PackIndex, stream: Any, out: int) -> int:

@@ -34,7 +34,7 @@ class ContentError(EdgeswarmError):
 
 
 class BaseMissingError(ContentError):
-    """A delta unit refers to ranges of a base that are not here, or no longer verify."""
+    """A delta unit refers to ranges of a base, or to a map, that are not here, or no longer verify."""
 
 
 class TrustError(EdgeswarmError):

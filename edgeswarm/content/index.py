@@ -1,14 +1,16 @@
 """Indexes: where the pieces of one manifest lie in packs.
 
 A full index says where every chunk lies, alone; a delta index where the delta units against one base lie, each making a run of
-whole chunks. Both say where the manifest's pages lie. An index is named by its digest in the signed release, and so is every unit
-in a delta index; a chunk from a full index is proved by its own digest.
+whole chunks, and where the maps lie that some of these units need. Both say where the manifest's pages lie. An index is named by
+its digest in the signed release, and so is every unit and map in a delta index; a chunk from a full index is proved by its own
+digest.
 
 Bytes: docs/reference/formats.md, "Index". Columns are difference-coded and the whole is one zstd piece [4 bytes a chunk].
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,20 +30,20 @@ PIECE_MAX_BYTES = UNIT_MAX_OUTPUT_BYTES + 64 * 1024
 SPAN_CHUNKS = 64
 """Chunks a span: what one lease is about; units do not cross span ends. 4 MiB at the average size, a guess until measured."""
 
-_VERSION = 1
+_VERSION = 2
 _MAX_PACKS = 65536
 _HEAD_BYTES = 5
 _TABLE = [int, bytes, bytes, bytes, bytes, bytes, bytes]
-_SHAPES = ([bytes, bytes, bytes, bytes, list, list], [bytes, type(None), bytes, bytes, list, list])
+_SHAPES = ([bytes, bytes, bytes, bytes, list, list, list], [bytes, type(None), bytes, bytes, list, list, list])
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Where one encoded piece lies, and which chunks it makes.
+    """Where one encoded piece lies, and which chunks it makes, or is the map of.
 
     Attributes:
         first: Index of the first chunk, or of the page in the list of pages.
-        count: How many chunks it makes: 1 in a full index and for a page.
+        count: How many chunks: 1 in a full index and for a page.
         pack: Position of the pack in the index's list.
         offset: Byte offset in the pack.
         length: Encoded bytes.
@@ -67,6 +69,7 @@ class PackIndex:
         pages: Where the manifest's pages lie, in the order of `BuiltManifest.pages`, those missing that the base has too.
         page_digests: Digests of these pages.
         pieces: Where chunks or units lie, ascending by `first`, none overlapping.
+        maps: Where the maps of runs of chunks lie, ascending by `first`, none overlapping; none in a full index.
     """
 
     manifest: Digest
@@ -75,11 +78,22 @@ class PackIndex:
     page_digests: tuple[Digest, ...]
     pages: tuple[Piece, ...]
     pieces: tuple[Piece, ...]
+    maps: tuple[Piece, ...] = ()
 
     @property
     def payload_bytes(self) -> int:
-        """Encoded bytes of all pieces and pages, each place once: what a site without anything but the base has to fetch."""
-        return sum({(p.pack, p.offset): p.length for p in (*self.pages, *self.pieces)}.values())
+        """Encoded bytes of all pieces, maps and pages, each place once: what a site without anything but the base has to fetch."""
+        return sum({(p.pack, p.offset): p.length for p in (*self.pages, *self.maps, *self.pieces)}.values())
+
+    def map_for(self, piece: Piece) -> Piece | None:
+        """Return the map whose run holds the first chunk of a unit, which then holds all of them; None if it needs no map."""
+        at = bisect_right(self.maps, piece.first, key=_first_of) - 1
+        found = self.maps[at] if at >= 0 else None
+        return found if found is not None and piece.first < found.first + found.count else None
+
+
+def _first_of(piece: Piece) -> int:
+    return piece.first
 
 
 def pack_name(pack: Digest) -> str:
@@ -103,7 +117,7 @@ def encode_index(index: PackIndex) -> bytes:
     """Return the bytes of an index: version, plain length, one zstd piece of msgpack."""
     body: bytes = msgpack.packb([
         index.manifest, index.base, b"".join(index.packs), b"".join(index.page_digests),
-        _pack_pieces(index.pages), _pack_pieces(index.pieces),
+        _pack_pieces(index.pages), _pack_pieces(index.pieces), _pack_pieces(index.maps),
     ])  # fmt: skip
     return bytes([_VERSION]) + len(body).to_bytes(4, "big") + encode_piece(body, 19)
 
@@ -131,8 +145,7 @@ def decode_index(data: bytes, wanted: Digest) -> PackIndex:
         ContentError: Another digest, or malformed.
     """
     check_digest(data, wanted, "index")
-    if len(data) <= _HEAD_BYTES or data[0] != _VERSION:
-        raise ContentError(f"index: wanted version {_VERSION}, got {data[:1].hex() or 'nothing'}")
+    _check_head(data)
     size = int.from_bytes(data[1:_HEAD_BYTES], "big")
     if size > INDEX_MAX_BYTES:
         raise ContentError(f"index: says {size} bytes, at most {INDEX_MAX_BYTES} are allowed")
@@ -144,6 +157,14 @@ def decode_index(data: bytes, wanted: Digest) -> PackIndex:
     return _index_of(fields)
 
 
+def _check_head(data: bytes) -> None:
+    if len(data) <= _HEAD_BYTES:
+        raise ContentError(f"index: {len(data)} bytes are none")
+    if data[0] != _VERSION:
+        why = "a newer edgeswarm made it" if data[0] > _VERSION else "an older edgeswarm made it: publish the release again"
+        raise ContentError(f"index: wanted version {_VERSION}, got {data[0]}; {why}")
+
+
 def _check_shape(row: list[Any]) -> list[Any]:
     """Refuse a list of any other shape as soon as it is parsed, so that nested empty lists cannot fill the memory."""
     if [type(value) for value in row] not in (_TABLE, *_SHAPES):
@@ -153,16 +174,18 @@ def _check_shape(row: list[Any]) -> list[Any]:
 
 def _index_of(fields: Any) -> PackIndex:
     if not isinstance(fields, list) or [type(value) for value in fields] not in _SHAPES:
-        raise ContentError("index: wanted [manifest, base, packs, page digests, pages, pieces]")
-    manifest, base, packs, names, pages, pieces = fields
+        raise ContentError("index: wanted [manifest, base, packs, page digests, pages, pieces, maps]")
+    manifest, base, packs, names, pages, pieces, maps = fields
     if len(manifest) != DIGEST_BYTES or (base is not None and len(base) != DIGEST_BYTES):
         raise ContentError("index: manifest and base must be digests of 32 bytes")
     pack_list, page_list = _split_digests(packs, "packs"), _split_digests(names, "page digests")
-    page_rows = _unpack_pieces(pages, len(pack_list), with_digests=False)
+    page_rows = _unpack_pieces(pages, len(pack_list), 1, with_digests=False)
     if len(page_list) != len(page_rows):
         raise ContentError(f"index: {len(page_list)} page digests for {len(page_rows)} pages")
-    rows = _unpack_pieces(pieces, len(pack_list), with_digests=base is not None)
-    return PackIndex(manifest, base, pack_list, page_list, page_rows, rows)
+    is_delta = base is not None
+    rows = _unpack_pieces(pieces, len(pack_list), UNIT_MAX_CHUNKS if is_delta else 1, with_digests=is_delta)
+    map_rows = _unpack_pieces(maps, len(pack_list), MAX_CHUNKS if is_delta else 0, with_digests=is_delta)
+    return PackIndex(manifest, base, pack_list, page_list, page_rows, rows, map_rows)
 
 
 def _split_digests(data: bytes, what: str) -> tuple[Digest, ...]:
@@ -171,7 +194,7 @@ def _split_digests(data: bytes, what: str) -> tuple[Digest, ...]:
     return tuple(data[at : at + DIGEST_BYTES] for at in range(0, len(data), DIGEST_BYTES))
 
 
-def _unpack_pieces(table: list[Any], packs: int, *, with_digests: bool) -> tuple[Piece, ...]:
+def _unpack_pieces(table: list[Any], packs: int, most_chunks: int, *, with_digests: bool) -> tuple[Piece, ...]:
     if [type(value) for value in table] != _TABLE:
         raise ContentError("index: wanted a table of a count and six columns")
     count = table[0]
@@ -184,7 +207,7 @@ def _unpack_pieces(table: list[Any], packs: int, *, with_digests: bool) -> tuple
         offset = ends.get(pack, 0) + unzigzag(jumps[i])
         name = table[6][i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES]
         piece = Piece(first, counts[i], pack, offset, lengths[i], name)
-        _check_piece(piece, packs, UNIT_MAX_CHUNKS if with_digests else 1)
+        _check_piece(piece, packs, most_chunks)
         run_end, ends[pack] = first + counts[i], offset + lengths[i]
         pieces.append(piece)
     return tuple(pieces)
@@ -206,15 +229,26 @@ def check_index(index: PackIndex, manifest: Manifest) -> None:
     """Check an index against its manifest, before pieces are read or decoded.
 
     Raises:
-        ContentError: It is of another manifest, goes beyond its chunks, or has a unit that makes more than 4 MiB.
+        ContentError: It is of another manifest, goes beyond its chunks, or has a unit of more than 4 MiB or across a map's border.
     """
     if index.manifest != manifest.digest:
         raise ContentError(f"index: of manifest {short(index.manifest)}, wanted {short(manifest.digest)}")
-    if index.pieces and index.pieces[-1].first + index.pieces[-1].count > len(manifest):
-        raise ContentError(f"index: {index.pieces[-1]} in a manifest of {len(manifest)} chunks")
+    for last in (*index.pieces[-1:], *index.maps[-1:]):
+        if last.first + last.count > len(manifest):
+            raise ContentError(f"index: {last} in a manifest of {len(manifest)} chunks")
     for piece in index.pieces:
         if sum(manifest.sizes[piece.first : piece.first + piece.count]) > UNIT_MAX_OUTPUT_BYTES:
             raise ContentError(f"index: {piece} makes more than {UNIT_MAX_OUTPUT_BYTES} bytes")
+    _check_borders(index)
+
+
+def _check_borders(index: PackIndex) -> None:
+    """Refuse a unit of which one chunk lies in a map's run and another does not."""
+    borders = [border for one in index.maps for border in (one.first, one.first + one.count)]
+    for piece in index.pieces:
+        at = bisect_right(borders, piece.first)
+        if at < len(borders) and borders[at] < piece.first + piece.count:
+            raise ContentError(f"index: {piece} crosses the border of a map at chunk {borders[at]}")
 
 
 def named_index(index: PackIndex) -> tuple[Digest, bytes]:

@@ -111,7 +111,7 @@ class Result:
         uplink_allowed_requests: Requests that one copy, looking for news and the breaks explain; see `checks`.
         uplink_header_bytes: Bytes that were no bodies.
         uplink_largest_header_bytes: Of any one request with its answer.
-        delta_bytes: Units, pages, index and manifest root of one copy from the old release.
+        delta_bytes: Units, maps, pages, index and manifest root of one copy from the old release.
         metadata_bytes: Signed metadata of one copy.
         full_bytes: One copy without any base.
         independent_bytes: What the devices would take if each fetched for itself: what it lacks, once each.

@@ -83,6 +83,18 @@ class Leases:
         key = self.key + span.to_bytes(4, "big")
         return [*ranking(key, self.uplinks), *ranking(key, self._broken)][:_HEIRS]
 
+    def heirs_of_object(self, key: bytes, span: int) -> list[Peer]:
+        """Return the neighbours that would go on with what several spans need, most likely first; two at most.
+
+        Those that hold spans wait for it, and go by their rank for it; else it is who takes the span over.
+
+        Args:
+            key: What nodes are ranked by for it.
+            span: The span of this node that needs it.
+        """
+        waiting = {claim.holder: None for claim in self._claims.values() if claim.holder in self.uplinks}
+        return list(dict.fromkeys([*ranking(key, waiting), *self.heirs(span)]))[:_HEIRS]
+
     def heard(self, peer: Peer, span: int, progress: int, now: float) -> bool:
         """Note a neighbour's claim; return whether this node must give up its own claim on the span.
 

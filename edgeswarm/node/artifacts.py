@@ -28,6 +28,11 @@ def page_object(page: Digest) -> str:
     return f"page/{page.hex()}"
 
 
+def map_object(name: Digest) -> str:
+    """Return the store's object name of the map of some delta units."""
+    return f"map/{name.hex()}"
+
+
 def load_stored_manifest(store: ChunkStore, manifest: Digest) -> Manifest | None:
     """Return a manifest whose root and pages are all in the store, or None. What is damaged is removed, to be fetched again."""
     root = _load_object(store, root_object(manifest))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..content.codec import PLAIN_METHODS, decode_piece
-from ..content.delta import decode_unit
+from ..content.delta import PairMap, Place, decode_unit
 from ..content.digest import digest, short
 from ..content.index import PackIndex, Piece
 from ..content.manifest import Manifest, pages_of
 from ..errors import ContentError
 from .artifacts import StoredStream
+
+if TYPE_CHECKING:
+    from .maps import Maps
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +26,13 @@ class Indexes:
         delta: Index of units against `base`, or None.
         base: The base's manifest; its chunks are in the store.
         load_full: Fetches the full index when it is needed; None where there is no uplink.
+        maps: Those of the delta index; None if there is none.
     """
 
     delta: PackIndex | None
     base: Manifest | None
     load_full: Callable[[], Awaitable[PackIndex]] | None
+    maps: Maps | None = None
 
 
 class Pages:
@@ -60,7 +66,9 @@ class Pages:
         return decode_unit(piece, lambda offset, length: stream[offset : offset + length], len(stream), size)
 
 
-def decode_chunks(manifest: Manifest, index: PackIndex, base: StoredStream | None, piece: Piece, data: bytes) -> list[bytes]:
+def decode_chunks(
+    manifest: Manifest, index: PackIndex, base: StoredStream | None, piece: Piece, data: bytes, its_map: PairMap | None = None
+) -> list[bytes]:
     """Return the chunks that a piece makes, each with its digest checked, in order.
 
     Args:
@@ -69,18 +77,18 @@ def decode_chunks(manifest: Manifest, index: PackIndex, base: StoredStream | Non
         base: Stream of the artifact that delta units refer to.
         piece: Which chunks.
         data: Its encoded bytes.
+        its_map: The map of a delta unit whose chunks have one.
 
     Raises:
         BaseMissingError: A range of the base is not here.
         ContentError: It does not decode, or not to what the manifest says.
     """
     chunks = [manifest.chunk(piece.first + i) for i in range(piece.count)]
-    size = sum(chunk.size for chunk in chunks)
+    start, size = chunks[0].offset, sum(chunk.size for chunk in chunks)
     if index.base is None or base is None:
         plain = decode_piece(data, size)
     else:
-        plain = decode_unit(data, base.read, base.manifest.root.size, size)
-    start = chunks[0].offset
+        plain = decode_unit(data, base.read, base.manifest.root.size, size, Place(start, its_map))
     parts = [plain[c.offset - start : c.offset - start + c.size] for c in chunks]
     for chunk, part in zip(chunks, parts, strict=True):
         if digest(part) != chunk.digest:

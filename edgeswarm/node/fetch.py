@@ -20,6 +20,7 @@ from ..trust.catalogue import IndexRef, Release
 from .artifacts import chunks_here, find_twins, load_stored_manifest, missing_bytes
 from .decoding import Indexes, Pages
 from .links import Links
+from .maps import Maps
 from .neighbours import Neighbours
 from .objects import Objects
 from .progress import Progress
@@ -92,7 +93,7 @@ class Fetcher:
 
     Args:
         store: Where chunks go.
-        objects: Finds manifests and indexes.
+        objects: Finds manifests, indexes and maps.
         links: The peers.
         neighbours: Tells peers things.
         uplink: This node's own, or None.
@@ -232,7 +233,8 @@ class Fetcher:
                 break
             base = await self._base(ref.base, release)
             if base is not None:
-                return Indexes(await self._load_index(release, ref.base), base, load_full)
+                delta = await self._load_index(release, ref.base)
+                return Indexes(delta, base, load_full, Maps(delta, self._objects, self._uplink, self._store))
         return Indexes(None, None, load_full)
 
     async def _base(self, digest: Digest, release: Release) -> Manifest | None:

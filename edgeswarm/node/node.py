@@ -31,7 +31,7 @@ from ..exchange import TransferConfig
 from ..store.floorbook import FloorBook
 from ..trust.bundle import Identity
 from ..trust.catalogue import Channel, Release
-from ..wire.messages import Hello, News, Partial
+from ..wire.messages import CAPABILITIES, Hello, News, Partial
 from .acquaintances import load_acquaintances, save_acquaintances
 from .artifacts import StoredStream, load_stored_manifest
 from .config import NodeConfig
@@ -171,7 +171,7 @@ class Node:
         news = self._news()
         return Hello(
             node=self.own.node, role=self.config.node.role, uplink=news.uplink,
-            listen=self.config.lan.advertise or self._bound, timestamp_version=news.timestamp_version,
+            capabilities=CAPABILITIES, listen=self.config.lan.advertise or self._bound, timestamp_version=news.timestamp_version,
         )  # fmt: skip
 
     def _news(self) -> News:

@@ -1,4 +1,4 @@
-"""Small objects (manifest roots, pages, indexes): from the store, else a peer, else the uplink of one node of the site."""
+"""Small objects (manifest roots, pages, indexes, maps): from the store, else a peer, else the uplink of one node of the site."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..abc import ChunkStore
 from ..content.digest import Digest
 from ..errors import ContentError, FetchError, StoreError
 from ..exchange import rank_of
+from ..wire.messages import can_ask
 from .links import Links
 from .peer import Peer
 from .tasks import plain_nursery
@@ -32,6 +33,9 @@ _MUTE_SECONDS, _MOST_DOUBLINGS = 60.0, 6
 """A peer that made this node wait for nothing comes last for so long, twice as long each time that it does so again. Guesses."""
 _TURN_SECONDS = 1.5
 """Wait per rank before another node's uplink fetch of an object is doubted: a guess, above a satellite's round trip."""
+_AFRESH_SECONDS = 0.4
+"""Turns begin anew so long after a peer did not get an object: not when others come new to it, who take spans over after multiples
+of 0.75 s. A guess."""
 _HOPE_SECONDS = 5.0
 """What the origin has no more is sought among the neighbours for so long. A guess: they may be about to get it from elsewhere."""
 
@@ -43,6 +47,25 @@ class _Wanted:
     limit: int
     check: Callable[[bytes], None]
     manifest: Digest | None
+    is_patient: bool
+
+
+@dataclass(slots=True)
+class _Round:
+    """What came of asking all peers once.
+
+    Attributes:
+        data: A good answer.
+        in_vain: A peer held the question open, as one does that is getting the object, and then had nothing.
+    """
+
+    data: bytes | None = None
+    in_vain: bool = False
+
+
+def rank_key(name: str) -> bytes:
+    """Return what nodes are ranked by for who asks the origin for an object."""
+    return name.encode()
 
 
 class Objects:
@@ -72,37 +95,46 @@ class Objects:
         check: Callable[[bytes], None],
         from_origin: Callable[[], Awaitable[bytes]] | None,
         manifest: Digest | None = None,
+        *,
+        is_patient: bool = True,
     ) -> bytes:
         """Return an object that `check` accepts; waits for a peer or the uplink for as long as it takes.
 
         Args:
-            kind: "manifest", "page" or "index".
+            kind: "manifest", "page", "index" or "map".
             name: Digest in hex.
             limit: Most bytes.
             check: Raises `ContentError` for wrong bytes; a peer that sent them is shut out.
             from_origin: Fetches it over this node's uplink; None if it can't be.
             manifest: What it belongs to: peers that hold chunks of that are asked first.
+            is_patient: Go on when the uplink breaks.
 
         Raises:
-            FetchError: The origin says finally that it has no such object, and no peer has it.
+            FetchError: The origin says finally that it has no such object, and no peer has it; or the uplink broke.
         """
-        start = trio.current_time()
+        wanted = _Wanted(kind, name, limit, check, manifest, is_patient)
+        start = refused_at = trio.current_time()
         asked: dict[bytes, float] = {}
         refusal: FetchError | None = None
         while True:
             data = await in_thread(partial(self._load, f"{kind}/{name}"))
             if data is not None:
                 return data
-            data = await self._from_peers(_Wanted(kind, name, limit, check, manifest), asked)
+            found = await self._from_peers(wanted, asked)
+            data = found.data
+            if found.in_vain:  # all that waited for the same node would go at once
+                start = trio.current_time() + _AFRESH_SECONDS
             if data is None and from_origin is not None and refusal is None and self._my_turn(name, start):
                 try:
-                    data = await self._from_origin(_Wanted(kind, name, limit, check, manifest), from_origin)
+                    data = await self._from_origin(wanted, from_origin)
                 except FetchError as error:
-                    refusal, start = error, trio.current_time()
+                    if error.temporary:
+                        raise
+                    refusal, refused_at = error, trio.current_time()
             if data is not None:
                 await in_thread(partial(self._store.save_object, f"{kind}/{name}", data))
                 return data
-            if refusal is not None and not (self._links.peers and trio.current_time() - start < _HOPE_SECONDS):
+            if refusal is not None and not (self._links.peers and trio.current_time() - refused_at < _HOPE_SECONDS):
                 raise refusal
             await trio.sleep(_ASK_AGAIN_SECONDS / 5)
 
@@ -113,23 +145,25 @@ class Objects:
             _log.warning("%s is fetched again: %s", name, error)
             return None
 
-    async def _from_peers(self, wanted: _Wanted, asked: dict[bytes, float]) -> bytes | None:
+    async def _from_peers(self, wanted: _Wanted, asked: dict[bytes, float]) -> _Round:
         """Ask peers, one after the other unless one is slow: then the next one too. The first good answer wins."""
         now = trio.current_time()
-        peers = [peer for peer in self._links.peers.values() if now - asked.get(peer.id, -math.inf) >= _ASK_AGAIN_SECONDS]
-        answers: list[bytes] = []
+        peers = [
+            peer
+            for peer in self._links.peers.values()
+            if now - asked.get(peer.id, -math.inf) >= _ASK_AGAIN_SECONDS and can_ask(wanted.kind, peer.hello.capabilities)
+        ]
+        found = _Round()
         async with plain_nursery() as nursery:
             for peer in sorted(peers, key=partial(self._order, wanted)):
                 asked[peer.id] = trio.current_time()
                 answered = trio.Event()
-                nursery.start_soon(self._ask, peer, wanted, answered, answers, nursery.cancel_scope)
+                nursery.start_soon(self._ask, peer, wanted, answered, found, nursery.cancel_scope)
                 with trio.move_on_after(_HEDGE_SECONDS):
                     await answered.wait()
-        return answers[0] if answers else None
+        return found
 
-    async def _ask(
-        self, peer: Peer, wanted: _Wanted, answered: trio.Event, answers: list[bytes], everybody: trio.CancelScope
-    ) -> None:
+    async def _ask(self, peer: Peer, wanted: _Wanted, answered: trio.Event, found: _Round, everybody: trio.CancelScope) -> None:
         # One that was mute before gets no second chance to keep the uplink waiting; a question that is open still proves nothing,
         # since a peer holds it open while the object is on its way there.
         has_uplink = self._uplink is not None and self._uplink.usable
@@ -146,8 +180,10 @@ class Objects:
             self._note(peer, trio.current_time() - start, gave=data is not None)
         answered.set()
         if data is not None and self._is_good(peer, wanted, data):
-            answers.append(data)
+            found.data = data
             everybody.cancel()
+        elif data is None and not scope.cancelled_caught and trio.current_time() - start >= _HEDGE_SECONDS:
+            found.in_vain = True
 
     def _is_good(self, peer: Peer, wanted: _Wanted, data: bytes) -> bool:
         try:
@@ -183,7 +219,7 @@ class Objects:
         """Tell if this node is the one to use its uplink: the first in rank, or those behind it have waited long enough."""
         if self._uplink is None or not self._uplink.usable:
             return False
-        rank = rank_of(self._own, name.encode(), [peer.id for peer in self._links.peers.values() if peer.uplink])
+        rank = rank_of(self._own, rank_key(name), [peer.id for peer in self._links.peers.values() if peer.uplink])
         return trio.current_time() - start >= rank * _TURN_SECONDS
 
     def coming(self, kind: str, name: str) -> trio.Event | None:
@@ -195,7 +231,7 @@ class Objects:
         key = f"{wanted.kind}/{wanted.name}"
         answered = self._coming.setdefault(key, trio.Event())
         try:
-            data = await self._read_origin(wanted.name, wanted.check, from_origin)
+            data = await self._read_origin(wanted, from_origin)
             if data is not None:
                 await in_thread(partial(self._store.save_object, key, data))
             return data
@@ -204,18 +240,16 @@ class Objects:
             if self._coming.get(key) is answered:
                 del self._coming[key]
 
-    async def _read_origin(
-        self, name: str, check: Callable[[bytes], None], from_origin: Callable[[], Awaitable[bytes]]
-    ) -> bytes | None:
+    async def _read_origin(self, wanted: _Wanted, from_origin: Callable[[], Awaitable[bytes]]) -> bytes | None:
         try:
             data = await from_origin()
-            check(data)
+            wanted.check(data)
         except FetchError as error:
-            if not error.temporary:
+            if not (error.temporary and wanted.is_patient):
                 raise
             return None
         except ContentError as error:
-            _log.warning("%s from the origin: %s", name[:12], error)
+            _log.warning("%s from the origin: %s", wanted.name[:12], error)
             if self._uplink is not None:
                 self._uplink.failed(error)
             return None

@@ -15,14 +15,14 @@ from typing import Any
 
 from ..abc import ChunkStore
 from ..content.digest import Digest, short
-from ..content.index import decode_index
+from ..content.index import PackIndex, decode_index
 from ..content.manifest import load_manifest
 from ..errors import ContentError, StoreError
-from .artifacts import page_object, root_object
+from .artifacts import map_object, page_object, root_object
 
 _log = logging.getLogger("edgeswarm.shelf")
 _HELD, _BEGUN = "held/", "begun/"
-_INDEX, _MANIFEST, _PAGE = "index/", "manifest/", "page/"
+_MAP, _INDEX, _MANIFEST, _PAGE = "map/", "index/", "manifest/", "page/"
 Row = tuple[Digest, dict[str, Any]]
 
 
@@ -65,19 +65,21 @@ class Shelf:
         self._store.release(manifest)
 
     def tidy(self) -> int:
-        """Remove manifests, pages and indexes of releases that are not kept; return how many objects went.
+        """Remove manifests, pages, indexes and maps of releases that are not kept; return how many objects went.
 
-        Safe beside a fetch: `begin` comes before its first object, and what is kept is looked up after the objects.
+        Safe beside a fetch: `begin` comes before its first object, and what is kept is looked up after the objects. An index comes
+        before its maps, and is listed after them.
         """
-        objects = [name for prefix in (_INDEX, _MANIFEST, _PAGE) for name in self._store.list_objects(prefix)]
+        objects = [name for prefix in (_MAP, _INDEX, _MANIFEST, _PAGE) for name in self._store.list_objects(prefix)]
         kept = [manifest for manifest, _ in (*self.held(), *self.begun())]
         pages = [self._pages_of(manifest) for manifest in kept]
         needed = {root_object(manifest) for manifest in kept}.union(*(names for names in pages if names is not None))
+        for name in objects:
+            if name.startswith(_INDEX) and (index := self._index_of(name, kept)) is not None:
+                needed |= {name, *(map_object(one.digest) for one in index.maps)}
         # The pages of a manifest that is not whole yet are not all known: then no page goes.
         spared = _PAGE if None in pages else "\0"
-        gone = [
-            name for name in objects if name not in needed and not name.startswith(spared) and not self._is_index_of(name, kept)
-        ]
+        gone = [name for name in objects if name not in needed and not name.startswith(spared)]
         for name in gone:
             self._store.delete_object(name)
         return len(gone)
@@ -121,11 +123,11 @@ class Shelf:
             _log.warning("manifest %s: %s", short(manifest), error)
             return None
 
-    def _is_index_of(self, name: str, kept: list[Digest]) -> bool:
-        if not name.startswith(_INDEX):
-            return False
+    def _index_of(self, name: str, kept: list[Digest]) -> PackIndex | None:
+        """Return an index of what is kept; None if it is of something else, or damaged."""
         try:
             data = self._store.load_object(name)
-            return data is not None and decode_index(data, bytes.fromhex(name.removeprefix(_INDEX))).manifest in kept
+            index = decode_index(data, bytes.fromhex(name.removeprefix(_INDEX))) if data is not None else None
         except (StoreError, ContentError, ValueError):
-            return False
+            return None
+        return index if index is not None and index.manifest in kept else None

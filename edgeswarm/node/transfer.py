@@ -5,19 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
 from random import Random
 
 import trio
 
 from ..abc import ChunkStore
 from ..content.digest import digest, short
-from ..content.index import PackIndex, Piece, check_index
 from ..content.manifest import Manifest
-from ..content.plan import PackRead, plan_reads
-from ..errors import BaseMissingError, ContentError, FetchError
+from ..errors import ContentError, FetchError
 from ..exchange import (
     AskPeer,
     CancelSpan,
@@ -40,9 +35,10 @@ from ..exchange import (
     WakeAt,
 )
 from .artifacts import StoredStream
-from .decoding import Indexes, decode_chunks
+from .decoding import Indexes
 from .neighbours import Neighbours
-from .progress import LOCAL, ORIGIN, Meter, Progress
+from .progress import LOCAL, Meter, Progress
+from .spans import Arrived, SpanReader
 from .tasks import plain_nursery
 from .threads import in_thread
 from .uplink import Uplink
@@ -52,17 +48,8 @@ _log = logging.getLogger("edgeswarm.transfer")
 # CPU s/GB on a slow disk, 2 MiB: 12, `python -m bench.lan`; what waits here is in memory anyway.]
 _BATCH_BYTES = 2 * 1024 * 1024
 _HAVE_SECONDS = 0.05  # SWARM: announcements are batched over 50 ms
-# Units that are fetched and not yet decoded: enough to keep one decoder busy, few enough to lose little when killed.
-_DECODE_AHEAD = 8
 HOPE_SECONDS = 10.0
 """What an origin has no more is waited for from the neighbours until nothing new has come for so long. A guess."""
-
-
-@dataclass(slots=True)
-class _Arrived:
-    chunk: int
-    data: bytes
-    source: str
 
 
 class Transfer:
@@ -92,20 +79,18 @@ class Transfer:
         self._store = store
         self._neighbours = neighbours
         self._uplink = uplink
-        self._indexes = indexes
-        self._full: PackIndex | None = None
-        self._refused: dict[int, None] = {}
         self._refusal = refused  # the origin's final answer: only neighbours can help
         self._refused_now = trio.Event()
         self._twins = twins
-        self._base = StoredStream(store, indexes.base) if indexes.base is not None else None
         self._machine = TransferMachine(manifest.digest, len(manifest), held, own, trio.current_time(), dice, config)
-        self._arrivals, self._inbox = trio.open_memory_channel[_Arrived](math.inf)  # bounded by the windows of the machine
+        self._arrivals, self._inbox = trio.open_memory_channel[Arrived](math.inf)  # bounded by the windows of the machine
         self._wake_at = math.inf
         self._wake = trio.Event()
         self._to_announce: list[int] = []
         self._fresh = trio.Event()
         self._spans: dict[int, trio.CancelScope] = {}
+        self._span_bytes: dict[int, int] = {}
+        self._reader = self._open_reader(uplink, indexes) if uplink is not None else None
         self._nursery: trio.Nursery | None = None
         self._stopping = False
         self._changed = trio.Event()
@@ -174,7 +159,7 @@ class Transfer:
             self.meter.refused_chunks += 1
             self._neighbours.blame(peer, f"sent a wrong chunk {chunk} of artifact {short(self.manifest.digest)}")
             return
-        self._arrivals.send_nowait(_Arrived(chunk, data, source))
+        self._arrivals.send_nowait(Arrived(chunk, data, source))
 
     def failed(self, peer: bytes, chunks: Sequence[int]) -> None:
         """Note that a peer will not send chunks."""
@@ -227,7 +212,7 @@ class Transfer:
                 size += len(batch[-1].data)
             await self._keep(batch)
 
-    async def _keep(self, batch: list[_Arrived]) -> None:
+    async def _keep(self, batch: list[Arrived]) -> None:
         """Store a batch durably, then let the machine and the neighbours know."""
         fresh = {a.chunk: a for a in batch if not self._machine.availability.is_here(a.chunk)}
         rows = [(self.manifest.chunk(chunk).digest, arrived.data) for chunk, arrived in fresh.items()]
@@ -268,27 +253,43 @@ class Transfer:
 
     # The uplink.
 
+    def _open_reader(self, uplink: Uplink, indexes: Indexes) -> SpanReader:
+        base = StoredStream(self._store, indexes.base) if indexes.base is not None else None
+        return SpanReader(
+            self.manifest, uplink, indexes, base, self._machine.leases, self._neighbours,
+            is_here=self._machine.availability.is_here, keep=self._keep, on_bytes=self._note_bytes,
+        )  # fmt: skip
+
+    def _note_bytes(self, span: int, count: int) -> None:
+        """Count bytes that came over the uplink; those of all reads of a span together are its progress, which must grow."""
+        self.meter.uplink_bytes += count
+        self._span_bytes[span] += count
+        self.feed(SpanProgress(span, self._span_bytes[span]))
+
     def _start_span(self, span: int, chunks: tuple[int, ...]) -> None:
         assert self._nursery is not None  # noqa: S101  # effects come from `feed`, which `run` calls first
         _log.info("span %d of %s: %d chunks over the uplink", span, short(self.manifest.digest), len(chunks))
-        self._spans[span] = trio.CancelScope()
+        self._spans[span], self._span_bytes[span] = trio.CancelScope(), 0
         self._nursery.start_soon(self._fetch_span, span, chunks, self._spans[span])
 
     async def _fetch_span(self, span: int, chunks: tuple[int, ...], scope: trio.CancelScope) -> None:
         """Fetch chunks over the uplink; whatever happens, the machine is told that the span has ended."""
+        uplink, reader = self._uplink, self._reader
+        assert uplink is not None  # noqa: S101  # the machine fetches spans only with an uplink
+        assert reader is not None  # noqa: S101
         try:
             with scope:
-                await self._fetch_chunks(span, chunks)
+                await reader.fetch(span, chunks)
         except FetchError as error:
             _log.warning("span %d of %s over the uplink: %s", span, short(self.manifest.digest), error)
             if not error.temporary:
                 self._refuse(error)
         except ContentError as error:
             _log.warning("span %d of %s over the uplink: %s", span, short(self.manifest.digest), error)
-            assert self._uplink is not None  # noqa: S101  # the machine fetches spans only with an uplink
-            self._uplink.failed(error)  # wait before asking again: it would bring the same bytes
+            uplink.failed(error)  # wait before asking again: it would bring the same bytes
         finally:
             self._spans.pop(span, None)
+            self._span_bytes.pop(span, None)
             self._flush_announcements()  # before the release of the span: or others would fetch what is here
             self.feed(SpanEnded(span))
 
@@ -310,83 +311,3 @@ class Transfer:
         if self._refusal is not None and not self._machine.complete:
             self._stopping = True
             raise self._refusal
-
-    async def _fetch_chunks(self, span: int, chunks: Sequence[int]) -> None:
-        """Fetch chunks as units where the base is here; the chunks of units that turn out not to decode are fetched whole."""
-        await self._fetch_planned(span, chunks)
-        left = [chunk for chunk in chunks if not self._machine.availability.is_here(chunk)]
-        if left and self._refused:
-            await self._fetch_planned(span, left)
-
-    async def _fetch_planned(self, span: int, chunks: Sequence[int]) -> None:
-        reads, rest = plan_reads(chunks, self._full, self._indexes.delta, refused=self._refused)
-        if rest and self._full is None:
-            await self._load_full()
-            reads, rest = plan_reads(chunks, self._full, self._indexes.delta, refused=self._refused)
-        if rest:
-            raise ContentError(f"chunks {rest[0]} and {len(rest) - 1} more stand in no index of {short(self.manifest.digest)}")
-        for read in reads:
-            await self._read(span, read)
-
-    async def _load_full(self) -> None:
-        if self._indexes.load_full is None:
-            raise FetchError("the full index is needed and there is no way to it", temporary=False)
-        full = await self._indexes.load_full()
-        check_index(full, self.manifest)
-        self._full = full
-
-    async def _read(self, span: int, read: PackRead) -> None:
-        """Read consecutive pieces, decoding behind the reading."""
-        assert self._uplink is not None  # noqa: S101  # the machine fetches spans only with an uplink
-        send, receive = trio.open_memory_channel[tuple[Piece, bytes]](_DECODE_AHEAD)
-        total = 0
-
-        def on_bytes(count: int) -> None:
-            nonlocal total
-            total += count
-            self.meter.uplink_bytes += count
-            self.feed(SpanProgress(span, total))
-
-        async def on_piece(piece: Piece, data: bytes) -> None:
-            with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):  # broken: decoding failed, which ends this
-                await send.send((piece, data))
-
-        heirs: list[bytes] = []
-
-        def on_partial(piece: Piece, at: int, data: bytes) -> None:
-            nonlocal heirs
-            if not at:  # who gets the rest of a piece must have its beginning
-                heirs = self._machine.leases.heirs(span)
-            for heir in heirs:
-                self._neighbours.partial(heir, read.pack, piece.offset, at, data)
-
-        async with plain_nursery() as nursery:
-            nursery.start_soon(self._decode_all, self._uplink, read.index, receive)
-            with send:
-                await self._uplink.read_pack(read, on_bytes, on_piece, on_partial)
-
-    async def _decode_all(self, uplink: Uplink, index: PackIndex, pieces: trio.MemoryReceiveChannel[tuple[Piece, bytes]]) -> None:
-        """Decode and keep pieces until no more come, also when cancelled: the few that wait here have been paid for."""
-        with trio.CancelScope(shield=True), pieces:
-            async for first in pieces:
-                batch = [first]
-                with suppress(trio.WouldBlock, trio.EndOfChannel):
-                    while len(batch) < _DECODE_AHEAD:
-                        batch.append(pieces.receive_nowait())
-                arrived = [chunk for piece, data in batch for chunk in await self._decode_one(index, piece, data)]
-                await self._keep(arrived)
-                for piece, _ in batch:
-                    uplink.kept(index.packs[piece.pack], piece.offset)
-
-    async def _decode_one(self, index: PackIndex, piece: Piece, data: bytes) -> list[_Arrived]:
-        """Return the chunks of a piece; none if its base is not here, and then they are taken whole."""
-        try:
-            plain = await in_thread(partial(decode_chunks, self.manifest, index, self._base, piece, data))
-        except ContentError as error:
-            if index.base is not None:
-                self._refused[piece.first] = None
-            if not isinstance(error, BaseMissingError):
-                raise
-            _log.warning("delta unit of chunks %d+%d: %s; its chunks are taken whole", piece.first, piece.count, error)
-            return []
-        return [_Arrived(piece.first + i, part, ORIGIN) for i, part in enumerate(plain)]

@@ -171,9 +171,9 @@ class Uplink:
         return bool(self._partial.keys)
 
     def drop_partials(self, index: PackIndex) -> None:
-        """Note that all that an index's pieces make is here, wherever it came from: their beginnings are needed no more."""
+        """Note that all that an index's pieces make is here, wherever it came from: beginnings of these and of maps have no use."""
         begun = self._partial.keys
-        places = ((index.packs[piece.pack], piece.offset) for piece in (*index.pages, *index.pieces))
+        places = ((index.packs[piece.pack], piece.offset) for piece in (*index.pages, *index.maps, *index.pieces))
         self._partial.drop({place for place in places if place in begun})
 
     def take_partial(self, peer: bytes, pack: Digest, offset: int, at: int, data: bytes) -> None:
@@ -186,7 +186,7 @@ class Uplink:
         del buffer[: piece.length]
         if piece.digest:
             try:
-                check_digest(data, piece.digest, f"delta unit of chunk {piece.first} and {piece.count - 1} more from the origin")
+                check_digest(data, piece.digest, f"piece of chunk {piece.first} and {piece.count - 1} more from the origin")
             except ContentError as error:
                 buffer.clear()
                 self._failed(error)

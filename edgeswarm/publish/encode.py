@@ -3,7 +3,8 @@
 The bytes are the same for the same input, however many threads encode: groups of chunks are encoded apart from each other, and
 written in their order. A chunk or page that an older release's pack already holds is referred to there and never written again.
 
-A unit is whole chunks: as many as make an encoded unit of about the size that is wanted, since more context makes it smaller.
+A unit is whole chunks: as many as make an encoded unit of about the size that is wanted, since more context makes it smaller. Maps
+that units need lie before them.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from typing import TypeVar
 from ..abc import ReadStream
 from ..content.codec import DEFAULT_LEVEL, encode_piece
 from ..content.delta import EngineOptions, PairEncoder, decode_unit
+from ..content.delta import Place as OutputPlace
 from ..content.digest import Digest, digest
 from ..content.index import SPAN_CHUNKS, UNIT_MAX_OUTPUT_BYTES, PackIndex
 from ..content.manifest import BuiltManifest, Manifest
 from ..errors import ContentError, PublishError
+from .maps import DeltaMaps
 from .packs import IndexBuilder, PackFile, Place, in_order
 from .pages import encode_pages
 from .reassemble import PublishedArtifact
@@ -159,14 +162,14 @@ def groups(manifest: Manifest, base: Manifest) -> list[range]:
 def encode_delta(
     read: ReadStream, built: BuiltManifest, full: PackIndex, base: PublishedArtifact, pack: PackFile, pages: PackFile, how: Encoding
 ) -> PackIndex:
-    """Write units against a base into packs, and return the delta index.
+    """Write units against a base and their maps into packs, and return the delta index.
 
     Args:
         read: The source.
         built: Its manifest.
         full: Its full index.
         base: An older release.
-        pack: Takes the units.
+        pack: Takes maps and units.
         pages: Takes those of manifest pages.
         how: How to encode.
 
@@ -178,15 +181,17 @@ def encode_delta(
     wanted = [(manifest.chunk(which.start).offset, plain_bytes(manifest, which)) for which in runs]
     matching = how.pool.submit(PairEncoder, base.read, base.manifest.root.size, _verified(read, manifest), wanted, how.engine)
     encoder = _finished(matching, how.step)
-    unit_of = _UnitMaker(read, manifest, base, encoder, how.unit_bytes)
+    maps = DeltaMaps(encoder.maps, manifest, pack)
+    unit_of = _UnitMaker(read, manifest, base, encoder, maps, how.unit_bytes)
     units: list[tuple[range, int, int, Digest]] = []
-    for made in in_order(how.pool, unit_of, runs, how.ahead):
+    for made in in_order(how.pool, unit_of, maps.cut(runs), how.ahead):
         for which, unit in made:
             units.append((which, pack.append(unit), len(unit), digest(unit)))
         how.step(plain_bytes(manifest, range(made[0][0].start, made[-1][0].stop)))
     builder = IndexBuilder(manifest.digest, base.manifest.digest)
     for name, place in encode_pages(built, full, base.manifest, set(base.full.page_digests), pages, how.engine):
         builder.add_page(name, place)
+    maps.add_to(builder, pack)
     for which, offset, length, name in units:
         builder.add_piece(which.start, len(which), Place(pack.digest, offset, length), name)
     return builder.build()
@@ -227,6 +232,7 @@ class _UnitMaker:
     manifest: Manifest
     base: PublishedArtifact
     encoder: PairEncoder
+    maps: DeltaMaps
     unit_bytes: int
 
     def __call__(self, which: range) -> list[tuple[range, bytes]]:
@@ -244,7 +250,7 @@ class _UnitMaker:
             yield from self._units(range(which.start, middle), run, start)
             yield from self._units(range(middle, which.stop), run, start)
             return
-        self._prove(unit, new)
+        self._prove(unit, new, OutputPlace(first, self.maps.opened(which.start)))
         yield which, unit
 
     def _cut(self, which: range, plain: bytes, start: int) -> list[range]:
@@ -258,7 +264,7 @@ class _UnitMaker:
             weight += part
         return [range(first, stop) for first, stop in pairwise([*cuts, which.stop])]
 
-    def _prove(self, unit: bytes, plain: bytes) -> None:
+    def _prove(self, unit: bytes, plain: bytes, place: OutputPlace) -> None:
         """Decode before publishing: a unit that did not decode would cost every site a full fetch of its chunks."""
-        if decode_unit(unit, self.base.read, self.base.manifest.root.size, len(plain)) != plain:
+        if decode_unit(unit, self.base.read, self.base.manifest.root.size, len(plain), place) != plain:
             raise PublishError("a delta unit does not decode to what was encoded: is this machine's memory sound?")

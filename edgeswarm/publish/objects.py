@@ -123,7 +123,7 @@ class ObjectWriter:
         return {name: trouble for name, trouble in bad.items() if name not in mended}
 
     def _mend(self, pack: Digest, claims: list[Claim]) -> bool:
-        """Write a pack again with the pieces of this artifact that are bad in it; delta units are made anew elsewhere."""
+        """Write a pack again with the pieces of this artifact that are bad in it; delta units and maps are made anew elsewhere."""
         if sum(claim.place.length for claim in claims) > MAX_PATCH_BYTES or any(claim.size is None for claim in claims):
             return False
         return mend(self.writer, pack, {claim.place.offset: self._piece(claim.name) for claim in claims})
@@ -140,7 +140,7 @@ class ObjectWriter:
         return unsound(self.writer, claims, self.pool, self._ahead, meter)
 
     def delta(self, full: PackIndex, base: PublishedArtifact) -> IndexRef:
-        """Write the delta units against one base, and their index."""
+        """Write the delta units against one base, their maps, and their index."""
         manifest = self.built.manifest
         total = sum(plain_bytes(manifest, which) for which in groups(manifest, base.manifest))
         meter = Meter(self.options, f"delta from {base.release.version}", total)

@@ -109,6 +109,7 @@ class IndexBuilder:
         self._packs: dict[Digest, int] = {}
         self._pages: list[tuple[Digest, Piece]] = []
         self._pieces: list[Piece] = []
+        self._maps: list[Piece] = []
 
     def add_page(self, page: Digest, place: Place) -> None:
         """Add the page that comes next in the manifest."""
@@ -118,6 +119,10 @@ class IndexBuilder:
         """Add the piece that makes `count` chunks from `first` on; ascending."""
         self._pieces.append(self._piece(first, count, place, digest))
 
+    def add_map(self, first: int, count: int, place: Place, digest: Digest) -> None:
+        """Add the map of `count` chunks from `first` on; ascending."""
+        self._maps.append(self._piece(first, count, place, digest))
+
     def _piece(self, first: int, count: int, place: Place, digest: Digest = b"") -> Piece:
         pack = self._packs.setdefault(place.pack, len(self._packs))
         return Piece(first, count, pack, place.offset, place.length, digest)
@@ -125,7 +130,7 @@ class IndexBuilder:
     def build(self) -> PackIndex:
         """Return the index."""
         names, pages = tuple(name for name, _ in self._pages), tuple(piece for _, piece in self._pages)
-        return PackIndex(self._manifest, self._base, tuple(self._packs), names, pages, tuple(self._pieces))
+        return PackIndex(self._manifest, self._base, tuple(self._packs), names, pages, tuple(self._pieces), tuple(self._maps))
 
 
 def in_order(pool: Executor, work: Callable[[_Item], _Result], items: Iterable[_Item], ahead: int) -> Iterator[_Result]:

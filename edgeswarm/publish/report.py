@@ -15,7 +15,7 @@ class DeltaReport:
     Attributes:
         base_version: The older version.
         base: Digest of its manifest.
-        delta_bytes: Delta units and pages of the manifest.
+        delta_bytes: Delta units, their maps, and pages of the manifest.
         index_bytes: The index that says where they are.
     """
 

@@ -26,10 +26,10 @@ class Claim(NamedTuple):
     """What should lie at a place.
 
     Attributes:
-        name: Digest of the plain bytes; of the encoded ones for a delta unit.
+        name: Digest of the plain bytes; of the encoded ones for a delta unit or a map.
         place: Where it is said to be.
-        size: Plain bytes; None for a delta unit of chunks, which decodes against its base only. A page may be one, too: the name of
-            its pack, where there are only such pages, is its proof.
+        size: Plain bytes; None for a map, and for a delta unit of chunks, which decodes against its base only. A page may be a
+            unit, too: the name of its pack, where there are only such pages, is its proof.
     """
 
     name: Digest
@@ -45,7 +45,7 @@ def plain_sizes(built: BuiltManifest) -> dict[Digest, int]:
 
 
 def claims_of(index: PackIndex, built: BuiltManifest) -> Iterator[Claim]:
-    """Yield what an index claims, pages first.
+    """Yield what an index claims: pages, maps, then pieces.
 
     Raises:
         ContentError: It names a page that the manifest does not have.
@@ -55,6 +55,8 @@ def claims_of(index: PackIndex, built: BuiltManifest) -> Iterator[Claim]:
         if name not in sizes:
             raise ContentError("index: names a page of another manifest")
         yield Claim(name, _place(index, page), sizes[name])
+    for one in index.maps:
+        yield Claim(one.digest, _place(index, one), None)
     for piece in index.pieces:
         chunk = manifest.chunk(piece.first)
         name, size = (piece.digest, None) if index.base is not None else (chunk.digest, chunk.size)

@@ -74,7 +74,7 @@ class IndexRef:
         base: Digest of the base's manifest root; None: no base is needed.
         digest: Digest of the index object, stored at `index/`.
         length: Its bytes.
-        payload_bytes: Encoded bytes of all its pieces: what a site that holds the base fetches.
+        payload_bytes: Encoded bytes of all its pieces and maps: what a site that holds the base fetches.
 
     Raises:
         TrustError: A field is out of range.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .control import OLDEST_PROTOCOL, PROTOCOL, ROLES, Bye, Claim, Hello, Message, News, Peers, Ping, Pong, Release
 from .transfer import (
+    CAPABILITIES,
     CODINGS,
     MAX_OBJECT_BYTES,
     MAX_PARTIAL_BYTES,
@@ -23,9 +24,11 @@ from .transfer import (
     ObjectData,
     Partial,
     Want,
+    can_ask,
 )
 
 __all__ = [
+    "CAPABILITIES",
     "CODINGS",
     "MAX_OBJECT_BYTES",
     "MAX_PARTIAL_BYTES",
@@ -54,6 +57,7 @@ __all__ = [
     "Pong",
     "Release",
     "Want",
+    "can_ask",
 ]
 
 MESSAGES: tuple[type[Message], ...] = (

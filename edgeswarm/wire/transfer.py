@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,8 +17,10 @@ from .indices import MAX_SET_BYTES, Form, count_indices, decode_flags, decode_in
 
 CODINGS = ("plain", "zstd")
 """How a CHUNK holds its chunk; the position is the number on the wire."""
-OBJECT_KINDS = ("metadata", "manifest", "page", "index")
+OBJECT_KINDS = ("metadata", "manifest", "page", "index", "map")
 """What GET_OBJECT can ask for."""
+CAPABILITIES = ("map",)
+"""Kinds of objects that came after protocol 1 began, as HELLO names them: nobody else may be asked for one."""
 MAX_WANTED_CHUNKS = 4096
 """Chunks that one WANT may ask for, and that may be outstanding in all: 256 MiB at the average size, more than any window."""
 MAX_OBJECT_BYTES = 16 * 1024 * 1024
@@ -34,13 +37,19 @@ _MAX_OFFSET = 2**48
 _MAX_WANT_BYTES = MAX_WANTED_CHUNKS * 5
 
 
+def can_ask(kind: str, capabilities: Collection[str]) -> bool:
+    """Tell if a peer of these capabilities knows a kind of object."""
+    return kind not in CAPABILITIES or kind in capabilities
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetObject(Message):
     """Please send a small object.
 
     Attributes:
         request: Number of the request, see `Session.new_request`.
-        kind: "metadata" (by its name at the origin without `metadata/`), "manifest" (a root), "page" or "index" (by digest in hex).
+        kind: "metadata" (by its name at the origin without `metadata/`), "manifest" (a root), "page", "index" or "map" (by
+            digest in hex).
         name: Which one.
         limit: Most bytes that the asker takes; a larger object counts as not found.
     """

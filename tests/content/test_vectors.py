@@ -128,7 +128,7 @@ def test_units(which: int) -> None:
     assert reads == case.get("ranges", sorted([old, length] for old, _, length in case["covers"]) if "covers" in case else reads)
 
 
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", [0, 1, 2])
 def test_indexes(which: int) -> None:
     case = load("index")["indexes"][which]
     data = bytes.fromhex(case["bytes"])
@@ -138,10 +138,18 @@ def test_indexes(which: int) -> None:
     assert [page.hex() for page in found.page_digests] == case["page_digests"]
     assert [[p.first, p.count, p.pack, p.offset, p.length] for p in found.pages] == case["pages"]
     assert [[p.first, p.count, p.pack, p.offset, p.length, p.digest.hex()] for p in found.pieces] == case["pieces"]
+    assert [[p.first, p.count, p.pack, p.offset, p.length, p.digest.hex()] for p in found.maps] == case["maps"]
     assert found.payload_bytes == case["payload_bytes"]
 
 
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("data", load("index")["refused"])
+def test_indexes_of_other_versions_are_refused(data: str) -> None:
+    old = bytes.fromhex(data)
+    with pytest.raises(ContentError, match="wanted version 2, got 1"):
+        index.decode_index(old, digest(old))
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
 def test_index_bodies_are_encoded_alike(which: int) -> None:
     case = load("index")["indexes"][which]
     again = index.encode_index(index.decode_index(bytes.fromhex(case["bytes"]), bytes.fromhex(case["digest"])))

@@ -43,6 +43,20 @@ def test_the_heirs_are_the_two_best_of_the_others() -> None:
     assert BEST not in many.heirs(SPAN)
 
 
+def test_the_heirs_of_an_object_are_those_who_wait_for_it() -> None:
+    mine = leases(WORST)
+    keys = (bytes([number]) for number in range(100))
+    key = next(key for key in keys if ranking(key, [BEST, MIDDLE]) == [MIDDLE, BEST])
+    assert mine.heirs_of_object(key, SPAN) == mine.heirs(SPAN) == [BEST, MIDDLE]
+    mine.claim(SPAN, 0.0)
+    mine.heard(MIDDLE, 5, 0, 0.0)
+    assert mine.heirs_of_object(key, SPAN) == [MIDDLE, BEST]
+    mine.heard(BEST, 6, 0, 0.0)
+    assert mine.heirs_of_object(key, SPAN) == ranking(key, [BEST, MIDDLE]) == [MIDDLE, BEST]
+    mine.release(MIDDLE, 5, 1.0)
+    assert mine.heirs_of_object(key, SPAN) == [BEST, MIDDLE]
+
+
 def test_an_heir_whose_uplink_is_broken_comes_last() -> None:
     mine = leases(WORST)
     mine.set_uplink(BEST, usable=False)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
+from edgeswarm.content.digest import digest
 from edgeswarm.content.index import index_name
-from edgeswarm.node.artifacts import load_stored_manifest, page_object, root_object
+from edgeswarm.node.artifacts import load_stored_manifest, map_object, page_object, root_object
 from edgeswarm.node.shelf import Shelf
 from edgeswarm.store import MemoryStore
 from edgeswarm.trust.catalogue import Release
@@ -49,6 +52,47 @@ def test_rows_tell_what_is_held_and_what_was_begun() -> None:
     shelf.forget(two)
     assert set(store.pins()) == {three}
     assert (shelf.held(), shelf.begun("app")) == ([], [])
+
+
+def test_tidy_keeps_the_maps_of_indexes_that_it_keeps() -> None:
+    world, store = World(), MemoryStore()
+    shelf = shelf_of(store)
+    old, new = world.publish("1", b"old"), world.publish("2", b"new", base="1", map_data=b"map of 2")
+    other = world.publish("3", b"other", base="1", map_data=b"map of 3")
+    for release, data in ((old, b"of nothing"), (new, b"map of 2"), (other, b"map of 3")):
+        stock(world, store, release)
+        store.save_object(map_object(digest(data)), data)
+    shelf.hold(new.manifest, "app", "2")
+    shelf.begin(other.manifest, "app", "3")
+    shelf.tidy()
+    assert store.list_objects("map/") == sorted(map_object(digest(data)) for data in (b"map of 2", b"map of 3"))
+    shelf.forget(other.manifest)
+    shelf.tidy()
+    assert store.list_objects("map/") == [map_object(digest(b"map of 2"))]
+    shelf.forget(new.manifest)
+    shelf.tidy()
+    assert store.list_objects("map/") == []
+
+
+def test_a_map_that_comes_while_it_is_tidied_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, store = World(), MemoryStore()
+    shelf = shelf_of(store)
+    world.publish("1", b"old")
+    new = world.publish("2", b"new", base="1", map_data=b"map of 2")
+    shelf.begin(new.manifest, "app", "2")
+    listed, whole = list[str](), store.list_objects
+
+    def list_objects(prefix: str) -> list[str]:
+        found = whole(prefix)
+        if prefix in {"map/", "index/"} and not listed:  # behind the first of the two
+            stock(world, store, new)
+            store.save_object(map_object(digest(b"map of 2")), b"map of 2")
+        listed.append(prefix)
+        return found
+
+    monkeypatch.setattr(store, "list_objects", list_objects)
+    shelf.tidy()
+    assert whole("map/") == [map_object(digest(b"map of 2"))]
 
 
 def test_tidy_removes_what_belongs_to_nothing_that_is_kept() -> None:

@@ -14,8 +14,9 @@ from edgeswarm.exchange import TransferConfig
 from edgeswarm.node.artifacts import find_twins, missing_bytes
 from edgeswarm.node.decoding import Indexes
 from edgeswarm.node.progress import PEER
+from edgeswarm.node.spans import Arrived
 from edgeswarm.node.threads import IN_PLACE
-from edgeswarm.node.transfer import Transfer, _Arrived
+from edgeswarm.node.transfer import Transfer
 from edgeswarm.store import MemoryStore
 from edgeswarm.wire.messages import Have, Want
 
@@ -49,7 +50,7 @@ async def test_a_chunk_that_comes_twice_at_once_is_counted_once() -> None:
     transfer = alone(chunks)
     async with trio.open_nursery() as nursery:
         for _ in range(2):
-            nursery.start_soon(transfer._keep, [_Arrived(1, chunks[1], PEER)])
+            nursery.start_soon(transfer._keep, [Arrived(1, chunks[1], PEER)])
     assert transfer.progress.done == 20_000
     assert transfer.here == [1]
 
@@ -59,7 +60,7 @@ async def test_one_arrival_serves_all_twins(arrived: list[int]) -> None:
     IN_PLACE.set(True)
     chunks = [BLOB[:20_000], BLOB[20_000:40_000], BLOB[:20_000], BLOB[:20_000]]
     transfer = alone(chunks)
-    await transfer._keep([_Arrived(index, chunks[index], PEER) for index in arrived])
+    await transfer._keep([Arrived(index, chunks[index], PEER) for index in arrived])
     assert transfer.here == sorted({0, 2, 3, *arrived})
     assert transfer.progress.done == 20_000 * len(transfer.here)
 

@@ -254,3 +254,16 @@ async def test_a_wrong_beginning_does_not_survive_the_process(tmp_path: Path) ->
     third = Reader(folder=tmp_path)
     await third.read(pack_read())
     assert third.whole == DATA
+
+
+def test_beginnings_of_all_that_an_index_names_are_dropped(tmp_path: Path) -> None:
+    """A release that came from elsewhere leaves neither those of pieces nor those of pages and maps."""
+    partials = Partials(tmp_path)
+    uplink = Uplink(MemoryOrigin({}), partials, retry_seconds=1.0, dice=Random(1), on_change=lambda _: None)
+    page, piece, one = (Piece(0, 1, 0, offset, 100, bytes(32)) for offset in (0, 100, 200))
+    for offset in (0, 100, 200, 300):
+        partials.keep(PACK, offset, b"begun")
+        partials.save(PACK, offset, 0, b"begun")
+    uplink.drop_partials(PackIndex(bytes(32), bytes(32), (PACK,), (bytes(32),), (page,), (piece,), (one,)))
+    assert partials.keys == {(PACK, 300)}
+    assert len(list(tmp_path.iterdir())) == 1

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+import toy_maps
 import trio
 
 from edgeswarm.content.chunking import chunk_lengths
@@ -116,9 +117,16 @@ class World:
             self.objects[f"metadata/{name}"] = data
 
     def publish(
-        self, version: str, data: bytes, *, base: str | None = None, channel: str = "stable", compatible: str = "any"
+        self,
+        version: str,
+        data: bytes,
+        *,
+        base: str | None = None,
+        channel: str = "stable",
+        compatible: str = "any",
+        map_data: bytes = b"",
     ) -> Release:
-        """Publish a file, with a full index and, given a base version, units of four chunks."""
+        """Publish a file, with a full index and, given a base version, units of a chunk each, of method 4 if they have a map."""
         lengths = chunk_lengths(data)
         ends = [sum(lengths[: i + 1]) for i in range(len(lengths))]
         chunks = [data[end - length : end] for end, length in zip(ends, lengths, strict=True)]
@@ -130,7 +138,9 @@ class World:
             whole = [(0, min(len(old_data), MAX_DICTIONARY_BYTES))]
             units = partial(encode_ranges, ranges=whole, read_base=lambda at, n: old_data[at : at + n], level=3)
             missing = [i for i, chunk in enumerate(chunks) if old.manifest.find(digest(chunk)) is None]
-            refs.append(self._index(built, [(i, 1, units(chunks[i])) for i in missing], old))
+            toys = partial(toy_maps.encode_toy, map_data=map_data)
+            made = [(i, 1, toys(chunks[i], ends[i] - lengths[i]) if map_data else units(chunks[i])) for i in missing]
+            refs.append(self._index(built, made, old, map_data))
         root = built.manifest.root_bytes
         self.objects[manifest_name(built.manifest.digest)] = root
         release = Release("app", version, compatible, built.manifest.digest, len(data), len(root), tuple(refs))
@@ -139,7 +149,9 @@ class World:
         self.sign()
         return release
 
-    def _index(self, built: BuiltManifest, units: list[tuple[int, int, bytes]], base: BuiltManifest | None) -> IndexRef:
+    def _index(
+        self, built: BuiltManifest, units: list[tuple[int, int, bytes]], base: BuiltManifest | None, map_data: bytes = b""
+    ) -> IndexRef:
         pack, pages, pieces = bytearray(), [], []
         old = b"".join(page for _, page in base.pages) if base is not None else b""
         for number, (_, page) in enumerate(built.pages):
@@ -155,7 +167,13 @@ class World:
         page_names = tuple(name for name, _ in built.pages)
         packs = (name,) if pack else ()
         name_of_base = base.manifest.digest if base is not None else None
-        index = PackIndex(built.manifest.digest, name_of_base, packs, page_names, tuple(pages), tuple(pieces))
+        maps: tuple[Piece, ...] = ()
+        if map_data:  # of all units, in a pack of its own
+            run = range(pieces[0].first, pieces[-1].first + pieces[-1].count)
+            maps = (Piece(run.start, len(run), len(packs), 0, len(map_data), digest(map_data)),)
+            packs = (*packs, digest(map_data))
+            self.objects[pack_name(packs[-1])] = map_data
+        index = PackIndex(built.manifest.digest, name_of_base, packs, page_names, tuple(pages), tuple(pieces), maps)
         index_digest, data = named_index(index)
         self.objects[index_name(index_digest)] = data
         return IndexRef(name_of_base, index_digest, len(data), index.payload_bytes)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeswarm.content.index import index_name, pack_name
-from edgeswarm.errors import PublishError
+from edgeswarm.errors import ContentError, PublishError
 from edgeswarm.publish.reassemble import load_index
 from edgeswarm.trust.catalogue import IndexRef
 
@@ -120,6 +120,18 @@ def test_publishing_again_makes_a_lost_delta_again(world: World, damage: str) ->
         (world.origin / index_name(ref.digest)).unlink()
     again = world.publish(V2, "2")
     assert again.deltas == first.deltas
+    assert updated(world, "2", "1") == V2
+
+
+def test_publishing_again_replaces_indexes_of_an_older_format(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as older:
+        older.setattr("edgeswarm.content.index._VERSION", 1)
+        world.publish(V1, "1")
+    with pytest.raises(ContentError, match="wanted version 2, got 1"):
+        world.artifact("1")
+    assert world.publish(V1, "1").changed
+    world.publish(V2, "2")
+    assert world.artifact("1").read(0, len(V1)) == V1
     assert updated(world, "2", "1") == V2
 
 

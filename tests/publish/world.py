@@ -8,8 +8,9 @@ from pathlib import Path
 from random import Random
 
 from edgeswarm.abc import OriginWriter
-from edgeswarm.content.delta import decode_unit
+from edgeswarm.content import delta
 from edgeswarm.content.digest import check_digest
+from edgeswarm.content.index import PackIndex, Piece, check_index, pack_name
 from edgeswarm.publish import Fleet, PublishOptions, PublishReport, init_fleet, publish
 from edgeswarm.publish.reassemble import PublishedArtifact, load_index, open_published
 from edgeswarm.trust.catalogue import Catalogue, Release
@@ -116,21 +117,29 @@ class Device:
 
 
 def updated(world: World, new: str, base: str) -> bytes:
-    """Make a release as a site does that holds `base`: base chunks, and the units of the delta index; nothing else."""
+    """Make a release as a site does that holds `base`: base chunks, and units and maps of the delta index; nothing else."""
     old, release = world.artifact(base), world.catalogue().release("app", new)
     manifest, chunks = world.artifact(new).manifest, dict[int, bytes]()
     ref = release.index_for(old.manifest.digest)
     assert ref is not None
     index = load_index(world.writer, ref)
+    check_index(index, manifest)
     for piece in index.pieces:
-        pack = index.packs[piece.pack].hex()
-        unit = world.writer.read(f"packs/{pack[:2]}/{pack}", offset=piece.offset, length=piece.length)
-        check_digest(unit, piece.digest, "unit")
+        unit, its_map = read_piece(world, index, piece), index.map_for(piece)
         which = range(piece.first, piece.first + piece.count)
-        plain = decode_unit(unit, old.read, old.manifest.root.size, sum(manifest.sizes[piece.first : piece.first + piece.count]))
         start = manifest.chunk(which[0]).offset
+        place = delta.Place(start, delta.open_map(read_piece(world, index, its_map)) if its_map is not None else None)
+        size = sum(manifest.sizes[piece.first : piece.first + piece.count])
+        plain = delta.decode_unit(unit, old.read, old.manifest.root.size, size, place)
         chunks |= {i: plain[manifest.chunk(i).offset - start :][: manifest.chunk(i).size] for i in which}
     return b"".join(_chunk(manifest, old, chunks, i) for i in range(len(manifest)))
+
+
+def read_piece(world: World, index: PackIndex, piece: Piece) -> bytes:
+    """Return a unit or a map as it lies at the origin, its digest checked."""
+    data = world.writer.read(pack_name(index.packs[piece.pack]), offset=piece.offset, length=piece.length)
+    check_digest(data, piece.digest, "unit or map")
+    return data
 
 
 def _chunk(manifest, old, chunks, index):  # type: ignore[no-untyped-def]  # a helper of the helper

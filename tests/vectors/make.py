@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,13 @@ from edgeswarm.content.digest import digest
 
 _FOLDER = Path(__file__).parent
 _K = 1024
+# A delta index of version 1, which had no maps.
+_OLD_INDEX = (
+    "01000000d20096c4202d3adedff11b61f14c886e35afa036736dcd87a74d27b5c1510225d0f592e213c4200c389a743e34fda435fbd575"
+    "bb889dbc0d3e66b9f9d81e00be33b7188509e7ebc42084cb40e74f0e856bb4bb91233e3cb74113533dca78a74f36f59edaa41895c946c4"
+    "009700c400c400c400c400c400c4009702c402013cc402030cc4020000c4020000c4058407808004c4401c310b6bdadd69991cd4e5dbef"
+    "96c2638536c32b534e3ed64785846bfcebd206448bd8dd9624154a690f8e84dc52d6f633ba7cd545c4d3c9b4e0f6a2f6fa71f4"
+)
 _SIZES = (0, 1, 16 * _K - 1, 16 * _K, 16 * _K + 1, 64 * _K, 64 * _K + 1, 256 * _K - 1, 256 * _K, 256 * _K + 1, 1_000_003)
 
 
@@ -200,6 +208,7 @@ def _index_case(found: index.PackIndex) -> dict[str, Any]:
         "page_digests": [page.hex() for page in found.page_digests],
         "pages": [[p.first, p.count, p.pack, p.offset, p.length] for p in found.pages],
         "pieces": [[p.first, p.count, p.pack, p.offset, p.length, p.digest.hex()] for p in found.pieces],
+        "maps": [[p.first, p.count, p.pack, p.offset, p.length, p.digest.hex()] for p in found.maps],
         "payload_bytes": found.payload_bytes,
     }
 
@@ -213,8 +222,10 @@ def _indexes() -> dict[str, Any]:
     delta = index.PackIndex(
         name[0], name[4], (name[5],), (), (), (piece(1, 3, 0, 0, 900, name[6]), piece(64, 12, 0, 900, 65_536, name[7]))
     )
+    mapped = replace(delta, maps=(piece(0, 5, 0, 66_432, 321, name[2]), piece(60, 1000, 0, 66_753, 400_000, name[3])))
     return {
-        "indexes": [_index_case(full), _index_case(delta)],
+        "indexes": [_index_case(full), _index_case(delta), _index_case(mapped)],
+        "refused": [_OLD_INDEX],
         "names": {
             "digest": name[1].hex(),
             "pack": index.pack_name(name[1]),

@@ -142,6 +142,7 @@ BAD: list[tuple[type[Message], dict[str, Any]]] = [
     (GetObject, {"request": 2**32, "kind": "page", "name": HEX, "limit": 1}),
     (GetObject, {"request": 1, "kind": "file", "name": HEX, "limit": 1}),
     (GetObject, {"request": 1, "kind": "page", "name": "7.snapshot.json", "limit": 1}),
+    (GetObject, {"request": 1, "kind": "map", "name": "7.snapshot.json", "limit": 1}),
     (GetObject, {"request": 1, "kind": "metadata", "name": "../root.json", "limit": 1}),
     (GetObject, {"request": 1, "kind": "metadata", "name": "a/b", "limit": 1}),
     (GetObject, {"request": 1, "kind": "metadata", "name": "x", "limit": 0}),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..codec import DEFAULT_LEVEL, encode_piece
 from .covers.encoder import clip, encode_covers
@@ -44,8 +44,25 @@ class EngineOptions:
     match: MatchOptions = field(default_factory=MatchOptions)
 
 
+class MapBlob(NamedTuple):
+    """A map that units need.
+
+    Attributes:
+        start: Where its run of the new stream begins.
+        end: Where that ends. Both are ends of wanted ranges, or lie between them.
+        data: Its bytes.
+    """
+
+    start: int
+    end: int
+    data: bytes
+
+
 class PairEncoder:
     """Encodes units of a new stream against one base. `encode` may be called from several threads at once.
+
+    Attributes:
+        maps: Maps that units need, ascending and apart from each other; a unit must not cross the border of one.
 
     Args:
         read_base: Reads the base.
@@ -65,6 +82,7 @@ class PairEncoder:
     ) -> None:
         self._read = read_base
         self._size = base_size
+        self.maps: list[MapBlob] = []
         self._options = options or EngineOptions()
         self._covers: Covers = find_covers(read_base, base_size, read_new, wanted, self._options.match)
 

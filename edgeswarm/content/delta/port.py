@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 ReadBase = Callable[[int, int], bytes]
 """`read(offset, length)` returns verified bytes of the base's stream, or raises `BaseMissingError`."""
+
+
+class PairMap(Protocol):
+    """An opened map: where in the base a run of chunks comes from, and what its bytes are. Opaque but to its codec."""
+
+
+class Place(NamedTuple):
+    """Where in the new stream a unit's output belongs.
+
+    Attributes:
+        start: Offset of its first byte.
+        map: The map of the unit's chunks; None if they have none.
+    """
+
+    start: int
+    map: PairMap | None
 
 
 class DeltaCodec(Protocol):
@@ -20,7 +36,7 @@ class DeltaCodec(Protocol):
     def method(self) -> int:
         """The method byte."""
 
-    def decode(self, unit: memoryview, read_base: ReadBase, base_size: int, size: int) -> bytes:
+    def decode(self, unit: memoryview, read_base: ReadBase, base_size: int, size: int, place: Place) -> bytes:
         """Return exactly `size` bytes.
 
         Args:
@@ -28,8 +44,9 @@ class DeltaCodec(Protocol):
             read_base: Reads the base; called for the ranges that the unit names.
             base_size: Bytes of the base's stream.
             size: Bytes of output, as the manifest says.
+            place: Where they belong; ignored by codecs that use no map.
 
         Raises:
-            ContentError: The unit is malformed or makes something else.
+            ContentError: The unit is malformed, makes something else, or needs a map that is not given.
             BaseMissingError: A range of the base is not here or does not verify.
         """

@@ -5,10 +5,11 @@ from __future__ import annotations
 from ...errors import ContentError
 from ..codec import PLAIN_METHODS, decode_piece
 from .covers import Covers
-from .port import DeltaCodec, ReadBase
+from .port import DeltaCodec, PairMap, Place, ReadBase
 from .zstd_ranges import ZstdRanges
 
 _CODECS: dict[int, DeltaCodec] = {codec.method: codec for codec in (ZstdRanges(), Covers())}
+_NOWHERE = Place(0, None)
 
 
 def codec_for(method: int) -> DeltaCodec:
@@ -19,8 +20,10 @@ def codec_for(method: int) -> DeltaCodec:
         raise ContentError(f"delta unit: method {method} is not known here; a newer edgeswarm made it") from None
 
 
-def decode_unit(unit: bytes | memoryview, read_base: ReadBase, base_size: int, size: int) -> bytes:
+def decode_unit(unit: bytes | memoryview, read_base: ReadBase, base_size: int, size: int, place: Place = _NOWHERE) -> bytes:
     """Decode a piece of a delta index: a unit of any codec, or a plain piece where that was smaller.
+
+    Without a place, only units that need no map decode.
 
     Raises: as `DeltaCodec.decode`.
     """
@@ -29,4 +32,18 @@ def decode_unit(unit: bytes | memoryview, read_base: ReadBase, base_size: int, s
         raise ContentError("delta unit: empty")
     if view[0] in PLAIN_METHODS:
         return decode_piece(view, size)
-    return codec_for(view[0]).decode(view, read_base, base_size, size)
+    return codec_for(view[0]).decode(view, read_base, base_size, size, place)
+
+
+class _Unread:
+    """A map that no codec reads yet."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+def open_map(data: bytes) -> PairMap:
+    """Return a map, to decode the units of its chunks with; `ContentError` if it is malformed."""
+    if not data:
+        raise ContentError("address map: empty")
+    return _Unread(data)

@@ -14,7 +14,7 @@ import zstandard
 from ...errors import ContentError
 from ..codec import MAX_WINDOW_BYTES, ZSTD_RANGES, decompress
 from ..varint import read_varint, unzigzag, write_varint, zigzag
-from .port import ReadBase
+from .port import Place, ReadBase
 
 MAX_RANGES = 512
 MAX_DICTIONARY_BYTES = 8 * 1024 * 1024
@@ -25,7 +25,7 @@ class ZstdRanges:
 
     method = ZSTD_RANGES
 
-    def decode(self, unit: memoryview, read_base: ReadBase, base_size: int, size: int) -> bytes:
+    def decode(self, unit: memoryview, read_base: ReadBase, base_size: int, size: int, place: Place) -> bytes:
         """Return exactly `size` bytes; see `DeltaCodec.decode`."""
         ranges, at = _read_ranges(unit, base_size)
         dictionary = b"".join(read_base(offset, length) for offset, length in ranges)

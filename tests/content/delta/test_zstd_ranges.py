@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeswarm.content.codec import ZSTD_RANGES, compress, encode_piece
-from edgeswarm.content.delta import codec_for, decode_unit
+from edgeswarm.content.delta import Place, codec_for, decode_unit
 from edgeswarm.content.delta.zstd_ranges import MAX_DICTIONARY_BYTES, MAX_RANGES, encode_ranges
 from edgeswarm.content.varint import pack_varints, zigzag
 from edgeswarm.errors import BaseMissingError, ContentError
@@ -154,7 +154,7 @@ def test_unknown_methods_are_refused(method: int) -> None:
 def test_a_codec_decodes_its_own_method_only() -> None:
     assert codec_for(ZSTD_RANGES).method == ZSTD_RANGES
     with pytest.raises(ContentError, match="wanted method 2"):
-        codec_for(ZSTD_RANGES).decode(memoryview(encode_piece(b"plain")), unread, len(BASE), 5)
+        codec_for(ZSTD_RANGES).decode(memoryview(encode_piece(b"plain")), unread, len(BASE), 5, Place(0, None))
 
 
 @given(st.data())

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ....errors import ContentError
 from ...varint import all_varints, unzigzag
-from ..port import ReadBase
+from ..port import Place, ReadBase
 from .layout import MAX_COVERS, METHOD, RUN_BYTES, Stream, unpack_unit
 
 _NUMPY_FROM = 2000
@@ -34,7 +34,7 @@ class Covers:
 
     method = METHOD
 
-    def decode(self, unit: memoryview, read_base: ReadBase, base_size: int, size: int) -> bytes:
+    def decode(self, unit: memoryview, read_base: ReadBase, base_size: int, size: int, place: Place) -> bytes:
         """Return exactly `size` bytes; see `DeltaCodec.decode`."""
         return decode_covers(unit, read_base, base_size, size)
 
