@@ -79,7 +79,7 @@ def decode(fleet: Fleet, old: str, made: str) -> dict[str, Any]:
         for piece in index.pieces:
             if index.map_for(piece) != needed:
                 needed = index.map_for(piece)
-                opened = open_map(_read(writer, index, needed)) if needed is not None else None
+                opened = open_map(_read(writer, index, needed), base.root.size) if needed is not None else None
             at = manifest.chunk(piece.first).offset
             for part in decode_chunks(manifest, index, stream, piece, _read(writer, index, piece), opened):
                 done += os.pwrite(out.fileno(), part, at)

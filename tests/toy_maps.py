@@ -23,7 +23,7 @@ class ToyMap:
         self.data = data
 
 
-def open_toy(data: bytes) -> PairMap:
+def open_toy(data: bytes, base_size: int) -> PairMap:
     """Open a map, which starts with `HEAD`."""
     if not data.startswith(HEAD):
         raise ContentError("toy map: malformed")

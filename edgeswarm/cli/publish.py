@@ -29,6 +29,7 @@ def publish(
     level: int = _DEFAULTS.level,
     unit_bytes: int = _DEFAULTS.unit_bytes,
     memory_bytes: int = _DEFAULTS.memory_bytes,
+    predict: bool = _DEFAULTS.predict,
     kind: ArtifactKind | None = None,
     back: Annotated[bool, Parameter(negative="")] = False,
     max_update_bytes: int | None = None,
@@ -50,6 +51,7 @@ def publish(
         level: zstd level, 1 to 22.
         unit_bytes: Most bytes of a delta unit: what a broken link loses.
         memory_bytes: About how much memory the search for what is alike may take.
+        predict: Predict references in programs: several times smaller deltas of these, for several times the work.
         kind: What the path is, if that is not clear.
         back: Allow to go back to a release that was replaced.
         max_update_bytes: Refuse if a site that follows the channel would fetch more, less signed metadata.
@@ -60,9 +62,9 @@ def publish(
     """
     with progress_teller(as_json=as_json, quiet=quiet) as tell:
         options = PublishOptions(
-            compatible=compatible, delta_from=delta_from, level=level, unit_bytes=unit_bytes, memory_bytes=memory_bytes, kind=kind,
-            back=back, max_update_bytes=max_update_bytes, allow_private_keys=allow_private_keys, clock_is_right=clock_is_right,
-            progress=tell,
+            compatible=compatible, delta_from=delta_from, level=level, unit_bytes=unit_bytes, memory_bytes=memory_bytes,
+            predict=predict, kind=kind, back=back, max_update_bytes=max_update_bytes, allow_private_keys=allow_private_keys,
+            clock_is_right=clock_is_right, progress=tell,
         )  # fmt: skip
         report = publish_release(
             open_fleet(fleet), path, product=product, version=version, channel=channel, now=now(), options=options

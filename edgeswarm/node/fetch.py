@@ -234,7 +234,7 @@ class Fetcher:
             base = await self._base(ref.base, release)
             if base is not None:
                 delta = await self._load_index(release, ref.base)
-                return Indexes(delta, base, load_full, Maps(delta, self._objects, self._uplink, self._store))
+                return Indexes(delta, base, load_full, Maps(delta, self._objects, self._uplink, self._store, base.root.size))
         return Indexes(None, None, load_full)
 
     async def _base(self, digest: Digest, release: Release) -> Manifest | None:

@@ -37,10 +37,12 @@ class Maps:
         objects: Finds them.
         uplink: This node's own.
         store: Where they are kept.
+        base_size: Bytes of the base's stream.
     """
 
-    def __init__(self, index: PackIndex, objects: Objects, uplink: Uplink, store: ChunkStore) -> None:
+    def __init__(self, index: PackIndex, objects: Objects, uplink: Uplink, store: ChunkStore, base_size: int) -> None:
         self._index = index
+        self._base_size = base_size
         self._objects = objects
         self._uplink = uplink
         self._store = store
@@ -140,7 +142,7 @@ class Maps:
         return await self._open(needed.digest, data)
 
     async def _open(self, name: Digest, data: bytes) -> PairMap:
-        found = await in_thread(partial(open_map, data))
+        found = await in_thread(partial(open_map, data, self._base_size))
         self._opened[name] = found
         while len(self._opened) > _OPENED:
             self._opened.popitem(last=False)

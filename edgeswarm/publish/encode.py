@@ -179,9 +179,11 @@ def encode_delta(
     """
     manifest, runs = built.manifest, groups(built.manifest, base.manifest)
     wanted = [(manifest.chunk(which.start).offset, plain_bytes(manifest, which)) for which in runs]
-    matching = how.pool.submit(PairEncoder, base.read, base.manifest.root.size, _verified(read, manifest), wanted, how.engine)
+    matching = how.pool.submit(
+        PairEncoder, base.read, base.manifest.root.size, _verified(read, manifest), manifest.root.size, wanted, how.engine
+    )
     encoder = _finished(matching, how.step)
-    maps = DeltaMaps(encoder.maps, manifest, pack)
+    maps = DeltaMaps(encoder.maps, manifest, pack, base.manifest.root.size)
     unit_of = _UnitMaker(read, manifest, base, encoder, maps, how.unit_bytes)
     units: list[tuple[range, int, int, Digest]] = []
     for made in in_order(how.pool, unit_of, maps.cut(runs), how.ahead):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 
 from ..content.delta import MapBlob, PairMap, open_map
@@ -24,19 +24,20 @@ class DeltaMaps:
         blobs: What the encoder made, ascending. One within whose range no chunk begins is left out.
         manifest: Of the new stream.
         pack: Takes them.
+        base_size: Bytes of the base's stream.
 
     Raises:
         PublishError: One is larger than any piece may be.
     """
 
-    def __init__(self, blobs: Sequence[MapBlob], manifest: Manifest, pack: PackFile) -> None:
+    def __init__(self, blobs: Sequence[MapBlob], manifest: Manifest, pack: PackFile, base_size: int) -> None:
         runs = [(range(_first_from(manifest, blob.start), _first_from(manifest, blob.end)), blob.data) for blob in blobs]
         self._runs = [(run, data) for run, data in runs if run]
         for run, data in self._runs:
             if not 0 < len(data) <= PIECE_MAX_BYTES:
                 raise PublishError(f"map of chunks {run.start} to {run.stop - 1}: {len(data)} bytes, wanted 1 to {PIECE_MAX_BYTES}")
         self._offsets = [pack.append(data) for _, data in self._runs]
-        self._open = lru_cache(_OPENED)(open_map)
+        self._open = lru_cache(_OPENED)(partial(open_map, base_size=base_size))
 
     def opened(self, chunk: int) -> PairMap | None:
         """Return the map whose run holds a chunk; None if there is none."""

@@ -176,7 +176,7 @@ class ObjectWriter:
 
     def _encoding(self, meter: Meter) -> Encoding:
         options = self.options
-        engine = EngineOptions(options.level, MatchOptions(options.memory_bytes))
+        engine = EngineOptions(options.level, MatchOptions(options.memory_bytes), options.predict)
         return Encoding(self.pool, self._ahead, options.level, options.unit_bytes, engine, meter)
 
     def _put(self, index: PackIndex, pack: PackFile) -> IndexRef:

@@ -35,6 +35,7 @@ class PublishOptions:
         level: zstd level, 1 to 22.
         unit_bytes: Encoded bytes that a delta unit should not exceed: what a broken link can lose.
         memory_bytes: About how much memory the search for what is alike may take.
+        predict: Predict references in programs: several times smaller deltas of these, for several times the work.
         kind: What the path is, where it could be something else.
         back: Allow a channel to go back to a release that the present one replaced.
         max_update_bytes: What an update may cost a site that follows the channel, less signed metadata; None: anything.
@@ -53,6 +54,7 @@ class PublishOptions:
     level: int = DEFAULT_LEVEL
     unit_bytes: int = UNIT_BYTES
     memory_bytes: int = MATCH_MEMORY_BYTES
+    predict: bool = True
     kind: ArtifactKind | None = None
     back: bool = False
     max_update_bytes: int | None = None

@@ -47,7 +47,7 @@ def _units(
     fresh = [(name, page) for name, page in dict(built.pages).items() if name not in known]
     new = b"".join(page for _, page in fresh)
     read_old, read_new = (lambda at, n: old[at : at + n]), (lambda at, n: new[at : at + n])
-    encoder = PairEncoder(read_old, len(old), read_new, [(0, len(new))] if new else [], how)
+    encoder = PairEncoder(read_old, len(old), read_new, len(new), [(0, len(new))] if new else [], how)
     start = 0
     for name, page in fresh:
         unit = encoder.encode(page, start)

@@ -150,7 +150,7 @@ async def test_no_unit_is_read_before_its_map_is_here(autojump_clock: CLOCK) -> 
 
 async def test_a_map_is_opened_once_for_all_spans(autojump_clock: CLOCK, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[bytes] = []
-    monkeypatch.setattr("edgeswarm.node.maps.open_map", lambda data: opened.append(data) or toy_maps.open_toy(data))
+    monkeypatch.setattr("edgeswarm.node.maps.open_map", lambda data, size: opened.append(data) or toy_maps.open_toy(data, size))
     made = update()
     async with nodes_of(made, a=made.origin()) as (node,):
         await node.fetch(made.new).wait()

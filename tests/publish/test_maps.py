@@ -35,8 +35,8 @@ class MappingEncoder(PairEncoder):
     wrong_by = 0
     large = 0
 
-    def __init__(self, read_base, base_size, read_new, wanted: Sequence[tuple[int, int]], options=None) -> None:  # type: ignore[no-untyped-def]
-        super().__init__(read_base, base_size, read_new, wanted, options)
+    def __init__(self, read_base, base_size, read_new, new_size, wanted: Sequence[tuple[int, int]], options=None) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(read_base, base_size, read_new, new_size, wanted, options)
         self.maps = self.layout(wanted)
 
     def layout(self, wanted: Sequence[tuple[int, int]]) -> list[MapBlob]:
@@ -173,7 +173,7 @@ def manifest_of(chunks: int) -> Manifest:
 
 def maps_of(*ranges: tuple[int, int], chunks: int = 10) -> DeltaMaps:
     with PackFile() as pack:
-        return DeltaMaps([MapBlob(start, end, b"map") for start, end in ranges], manifest_of(chunks), pack)
+        return DeltaMaps([MapBlob(start, end, b"map") for start, end in ranges], manifest_of(chunks), pack, 1 << 40)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,9 @@ def updated(world: World, new: str, base: str) -> bytes:
         unit, its_map = read_piece(world, index, piece), index.map_for(piece)
         which = range(piece.first, piece.first + piece.count)
         start = manifest.chunk(which[0]).offset
-        place = delta.Place(start, delta.open_map(read_piece(world, index, its_map)) if its_map is not None else None)
+        base_size = old.manifest.root.size
+        opened = delta.open_map(read_piece(world, index, its_map), base_size) if its_map is not None else None
+        place = delta.Place(start, opened)
         size = sum(manifest.sizes[piece.first : piece.first + piece.count])
         plain = delta.decode_unit(unit, old.read, old.manifest.root.size, size, place)
         chunks |= {i: plain[manifest.chunk(i).offset - start :][: manifest.chunk(i).size] for i in which}

@@ -11,20 +11,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from ...errors import ContentError
 from ..codec import DEFAULT_LEVEL, encode_piece
 from .covers.encoder import clip, encode_covers
-from .covers.layout import MAX_COVERS
-from .covers.matching import MatchOptions, find_covers
+from .covers.layout import MAX_COVERS, METHOD
+from .covers.matching import MatchOptions, find_covers, match, most_match_bytes, parts_of
 from .port import ReadBase
+from .prediction import decode_map
+from .prediction.decoder import MAX_COVERS as MAX_PREDICTED
+from .prediction.decoder import METHOD as PREDICTED
+from .prediction.layout import MAP_MAX_BYTES
+from .prediction.planning import plan_map
 from .zstd_ranges import encode_ranges
 
 if TYPE_CHECKING:
     from .covers.encoder import Covers
+    from .prediction.predictor import Predictor
 
 _RUN_COST, _LITERAL_COST, _COVER_COST = 1.1, 0.45, 4.0
 """Encoded bytes of a correction, a literal byte and a cover, in proportion to each other. Guesses."""
 _FAST_FACTOR = 0.85
 """What is left of a quick encoding in a thorough one. A guess: of the streams of two pairs it was 0.68 to 0.93."""
+_QUICK_BYTES, _QUICK_LEVEL = 1024 * 1024, 3
 _NEAR_BYTES, _MOST_RANGES = 4096, 256
 _DICTIONARY_BYTES = 4 * 1024 * 1024
 _WORTH_BYTES = 2048
@@ -38,10 +46,12 @@ class EngineOptions:
     Attributes:
         level: zstd level of literals that stand alone, and of units that are a frame over base ranges.
         match: How covers are found.
+        predict: Whether references in native code are predicted.
     """
 
     level: int = DEFAULT_LEVEL
     match: MatchOptions = field(default_factory=MatchOptions)
+    predict: bool = True
 
 
 class MapBlob(NamedTuple):
@@ -68,6 +78,7 @@ class PairEncoder:
         read_base: Reads the base.
         base_size: Its bytes.
         read_new: Reads the new stream.
+        new_size: Its bytes.
         wanted: (offset, length) of what the base lacks, ascending, apart from each other.
         options: How to encode.
     """
@@ -77,6 +88,7 @@ class PairEncoder:
         read_base: ReadBase,
         base_size: int,
         read_new: ReadBase,
+        new_size: int,
         wanted: Sequence[tuple[int, int]],
         options: EngineOptions | None = None,
     ) -> None:
@@ -85,6 +97,37 @@ class PairEncoder:
         self.maps: list[MapBlob] = []
         self._options = options or EngineOptions()
         self._covers: Covers = find_covers(read_base, base_size, read_new, wanted, self._options.match)
+        self._map: Predictor | None = None
+        if self._options.predict:
+            self._use_map(read_new, new_size, wanted)
+
+    def _use_map(self, read_new: ReadBase, new_size: int, wanted: Sequence[tuple[int, int]]) -> None:
+        most = most_match_bytes(self._options.match)
+        plan = plan_map(self._read, self._size, read_new, new_size, self._covers, wanted, match, most)
+        if plan is None or len(plan.data) > MAP_MAX_BYTES:
+            return
+        try:
+            opened = decode_map(plan.data, self._size)  # what receivers will have, to the last number
+        except ContentError:  # more than a receiver takes
+            return
+        plain, size = self._covers, self._quick_size(read_new, wanted)
+        self._map, self._covers = opened, opened.covers()
+        if _FAST_FACTOR * self._quick_size(read_new, wanted) + len(plan.data) < _FAST_FACTOR * size:
+            self.maps = [MapBlob(*plan)]
+        else:
+            self._map, self._covers = None, plain
+
+    def _quick_size(self, read_new: ReadBase, wanted: Sequence[tuple[int, int]]) -> int:
+        """Return about how many encoded bytes the units take, each by the better of two codings, quickly encoded."""
+        total = 0
+        for part in parts_of(wanted, _QUICK_BYTES):
+            for start, length in part:
+                new, covers = read_new(start, length), clip(self._covers, start, start + length)
+                method = PREDICTED if self._map is not None else METHOD
+                unit = encode_covers(covers, self._copies(covers, start, length), new, start, method, fast=True)
+                plain = len(encode_piece(new, _QUICK_LEVEL))
+                total += min(len(unit), plain) if unit else plain
+        return total
 
     def weights(self, new: bytes, start: int, ends: Sequence[int]) -> list[float]:
         """Return about how many encoded bytes each part of some new bytes takes.
@@ -99,7 +142,7 @@ class PairEncoder:
         fresh = np.frombuffer(new, np.uint8)
         costs = np.full(len(fresh), _LITERAL_COST)
         covers = clip(self._covers, start, start + len(new))
-        olds = [self._read(old, length) for old, _, length in covers.tolist()]
+        olds = self._copies(covers, start, len(new))
         for (_, at, length), old in zip(covers.tolist(), olds, strict=True):
             place = at - start
             differs = fresh[place : place + length] != np.frombuffer(old, np.uint8)
@@ -117,8 +160,9 @@ class PairEncoder:
         covers = clip(self._covers, start, start + len(new))
         rows = covers.tolist()
         best = b""
-        if 0 < len(rows) <= MAX_COVERS:
-            best = encode_covers(covers, [self._read(old, length) for old, _, length in rows], new, start)
+        if rows and len(rows) <= (MAX_PREDICTED if self._map is not None else MAX_COVERS):
+            method = PREDICTED if self._map is not None else METHOD
+            best = encode_covers(covers, self._copies(covers, start, len(new)), new, start, method)
         if not best or len(best) >= _WORTH_BYTES:
             ranges = self._ranges(rows)
             others = [encode_ranges(new, ranges, self._read, self._options.level)] if ranges else []
@@ -126,6 +170,17 @@ class PairEncoder:
                 others.append(encode_piece(new, self._options.level))
             best = min([*others, best] if best else others, key=len)
         return best
+
+    def _copies(self, covers: Covers, start: int, size: int) -> list[bytes]:
+        """Return what each cover copies, with references as they will be, if there is a map."""
+        rows = covers.tolist()
+        if self._map is None:
+            return [self._read(old, length) for old, _, length in rows]
+        out = bytearray(size)
+        for old, new, length in rows:
+            out[new - start : new - start + length] = self._read(old, length)
+        self._map.predict(out, start, self._map.segments(start, start + size), self._read)
+        return [bytes(out[new - start : new - start + length]) for _, new, length in rows]
 
     def _ranges(self, covers: list[list[int]]) -> list[tuple[int, int]]:
         """Return what the covers copy and what is near to it, joined: the context of a frame."""

@@ -6,9 +6,10 @@ from ...errors import ContentError
 from ..codec import PLAIN_METHODS, decode_piece
 from .covers import Covers
 from .port import DeltaCodec, PairMap, Place, ReadBase
+from .prediction import Predicted, decode_map
 from .zstd_ranges import ZstdRanges
 
-_CODECS: dict[int, DeltaCodec] = {codec.method: codec for codec in (ZstdRanges(), Covers())}
+_CODECS: dict[int, DeltaCodec] = {codec.method: codec for codec in (ZstdRanges(), Covers(), Predicted())}
 _NOWHERE = Place(0, None)
 
 
@@ -35,15 +36,6 @@ def decode_unit(unit: bytes | memoryview, read_base: ReadBase, base_size: int, s
     return codec_for(view[0]).decode(view, read_base, base_size, size, place)
 
 
-class _Unread:
-    """A map that no codec reads yet."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-
-def open_map(data: bytes) -> PairMap:
-    """Return a map, to decode the units of its chunks with; `ContentError` if it is malformed."""
-    if not data:
-        raise ContentError("address map: empty")
-    return _Unread(data)
+def open_map(data: bytes, base_size: int) -> PairMap:
+    """Return a map, to decode the units of its chunks with; `ContentError` if it is malformed or no map of such a base."""
+    return decode_map(data, base_size)

@@ -21,7 +21,7 @@ OLD = Random(6).randbytes(300_000)
 
 def encoder(old: bytes, new: bytes) -> PairEncoder:
     return PairEncoder(
-        lambda at, n: old[at : at + n], len(old), lambda at, n: new[at : at + n], [(0, len(new))] if new else []
+        lambda at, n: old[at : at + n], len(old), lambda at, n: new[at : at + n], len(new), [(0, len(new))] if new else []
     )  # fmt: skip
 
 

@@ -43,16 +43,44 @@ def decode_covers(data: memoryview, read_base: ReadBase, base_size: int, size: i
     """Return exactly `size` bytes; see `DeltaCodec.decode`."""
     unit = unpack_unit(data, size)
     out = bytearray(size + RUN_BYTES)  # a correction near the end is added in a field of four bytes
-    segments = _lay_out(unit.start, unit.streams, base_size, size, out)
-    gaps, values = _corrections(unit.streams)
-    places = list(accumulate(gaps))
-    if places and (not segments or places[-1] >= segments[-1].copied + segments[-1].length or 0 in gaps[1:]):
-        raise ContentError("delta unit: a correction lies outside of what is copied, or where another one is")
-    for segment in sorted(segments, key=lambda one: one.old):  # ascending: each chunk of the base is needed for a while, once
-        out[segment.out : segment.out + segment.length] = read_base(segment.old, segment.length)
+    segments = _lay_out(unit.start, unit.streams, base_size, size)
+    places, values = corrections_of(unit.streams, segments)
+    copy(out, segments, unit.streams[Stream.LITERALS], size, read_base)
     if places:
         correct(out, places, values, segments)
     return bytes(memoryview(out)[:size])
+
+
+def copy(out: bytearray, segments: Sequence[Segment], literals: bytes, size: int, read_base: ReadBase) -> None:
+    """Write what is copied, and the literals between; `ContentError` if these are too many or too few.
+
+    Args:
+        out: Of at least `size` bytes.
+        segments: Ascending in the output, apart from each other.
+        literals: All other bytes of the output.
+        size: Bytes of output.
+        read_base: Reads the base.
+    """
+    missing = size - sum(segment.length for segment in segments)
+    if len(literals) != missing:
+        raise ContentError(f"delta unit: {len(literals)} literals, wanted {missing}")
+    view, at, taken = memoryview(literals), 0, 0
+    for segment in segments:
+        gap = segment.out - at
+        out[at : segment.out] = view[taken : taken + gap]
+        at, taken = segment.out + segment.length, taken + gap
+    out[at:size] = view[taken:]
+    for segment in sorted(segments, key=lambda one: one.old):  # ascending: each chunk of the base is needed for a while, once
+        out[segment.out : segment.out + segment.length] = read_base(segment.old, segment.length)
+
+
+def corrections_of(streams: tuple[bytes, ...], segments: Sequence[Segment]) -> tuple[list[int], Sequence[int]]:
+    """Return places among the copied bytes, and values; `ContentError` if one lies outside, or where another one is."""
+    gaps, values = _corrections(streams)
+    places = list(accumulate(gaps))
+    if places and (not segments or places[-1] >= segments[-1].copied + segments[-1].length or 0 in gaps[1:]):
+        raise ContentError("delta unit: a correction lies outside of what is copied, or where another one is")
+    return places, values
 
 
 def _corrections(streams: tuple[bytes, ...]) -> tuple[Sequence[int], Sequence[int]]:
@@ -74,25 +102,21 @@ def _words(data: bytes) -> array.array[int]:
     return words
 
 
-def _lay_out(start: int, streams: tuple[bytes, ...], base_size: int, size: int, out: bytearray) -> list[Segment]:
-    """Check all covers, write the literals, and return what is to be copied where, ascending in the output."""
-    control, literals = all_varints(streams[Stream.CONTROL]), memoryview(streams[Stream.LITERALS])
+def _lay_out(start: int, streams: tuple[bytes, ...], base_size: int, size: int) -> list[Segment]:
+    """Check all covers, and return what is to be copied where, ascending in the output."""
+    control = all_varints(streams[Stream.CONTROL])
     count, odd = divmod(len(control), 3)
     if odd or count > MAX_COVERS:
         raise ContentError(f"delta unit: {len(control)} numbers of control, wanted three for each of at most {MAX_COVERS} covers")
     if sum(control[: 2 * count]) > size:
         raise ContentError(f"delta unit: its covers make more than {size} bytes")
-    if len(literals) != size - sum(control[count : 2 * count]):
-        raise ContentError(f"delta unit: {len(literals)} literals, wanted {size - sum(control[count : 2 * count])}")
-    segments, at, taken, copied, old = [], 0, 0, 0, start
+    segments, at, copied, old = [], 0, 0, start
     for literal, length, jump in zip(control[:count], control[count : 2 * count], control[2 * count :], strict=True):
-        out[at : at + literal] = literals[taken : taken + literal]
-        at, taken, old = at + literal, taken + literal, old + literal + unzigzag(jump)
+        at, old = at + literal, old + literal + unzigzag(jump)
         if not 0 <= old <= old + length <= base_size or not length:
             raise ContentError(f"delta unit: range {old}+{length} of a base of {base_size} bytes")
         segments.append(Segment(copied, at, length, old))
         at, copied, old = at + length, copied + length, old + length
-    out[at:size] = literals[taken:]
     return segments
 
 

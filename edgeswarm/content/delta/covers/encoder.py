@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .layout import MAX_CORRECTIONS, RUN_BYTES, Unit, pack_unit
+from .layout import MAX_CORRECTIONS, METHOD, RUN_BYTES, Unit, pack_unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,8 @@ def clip(covers: Covers, start: int, end: int) -> Covers:
     """Return the parts of covers that make new bytes from `start` to before `end`."""
     import numpy as np
 
+    if start >= end:
+        return covers[:0]
     first = np.searchsorted(covers[:, 1] + covers[:, 2], start, side="right")
     last = np.searchsorted(covers[:, 1], end, side="left")
     inner = covers[first:last]
@@ -31,7 +33,7 @@ def clip(covers: Covers, start: int, end: int) -> Covers:
     return np.stack([inner[:, 0] + news - inner[:, 1], news, ends - news], axis=1)
 
 
-def encode_covers(covers: Covers, old: list[bytes], new: bytes, start: int, *, fast: bool = False) -> bytes:
+def encode_covers(covers: Covers, old: list[bytes], new: bytes, start: int, method: int = METHOD, *, fast: bool = False) -> bytes:
     """Return a unit; empty if it would have more corrections than a receiver takes.
 
     Args:
@@ -39,6 +41,7 @@ def encode_covers(covers: Covers, old: list[bytes], new: bytes, start: int, *, f
         old: The bytes of the base that each of them copies.
         new: What the unit makes.
         start: Where in the new stream that begins.
+        method: The method byte: this one's, or that of units whose covers stand in a map.
         fast: See `pack_unit`.
     """
     import numpy as np
@@ -51,13 +54,13 @@ def encode_covers(covers: Covers, old: list[bytes], new: bytes, start: int, *, f
     for at, length in zip(news.tolist(), lengths.tolist(), strict=True):
         is_copied[at : at + length] = True
     gaps, values = _corrections(fresh[is_copied], copied, starts[:-1])
-    base = int(covers[0, 0]) if len(covers) else 0
-    control = _control(covers, start, base)
+    base = int(covers[0, 0]) if len(covers) and method == METHOD else 0
+    control = _control(covers, start, base) if method == METHOD else b""
     if len(gaps) > MAX_CORRECTIONS:
         return b""
     records = np.stack([gaps.astype("<u4"), values], axis=1).tobytes()
     streams = (control, pack_numbers(gaps), values.tobytes(), records, fresh[~is_copied].tobytes())
-    return pack_unit(Unit(base, streams), fast=fast)
+    return pack_unit(Unit(base, streams), method, fast=fast)
 
 
 def _control(covers: Covers, start: int, base: int) -> bytes:

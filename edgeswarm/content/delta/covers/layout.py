@@ -9,6 +9,7 @@ one number however its bytes carried. Gaps and differences are two streams, or o
 from __future__ import annotations
 
 import lzma
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -65,11 +66,12 @@ class Unit:
     streams: tuple[bytes, ...]
 
 
-def pack_unit(unit: Unit, *, fast: bool = False) -> bytes:
+def pack_unit(unit: Unit, method: int = METHOD, *, fast: bool = False) -> bytes:
     """Return the bytes of a unit, each stream as small as it gets; of corrections given both ways, those that are smaller.
 
     Args:
         unit: What it holds.
+        method: The method byte: this one, or one that has its covers from elsewhere, and no control.
         fast: Compress in a tenth of the time, to about a fifth more.
     """
     streams = dict(zip(Stream, unit.streams, strict=True))
@@ -79,7 +81,7 @@ def pack_unit(unit: Unit, *, fast: bool = False) -> bytes:
         is_joint = sizes[Stream.RECORDS] < sizes[Stream.GAPS] + sizes[Stream.VALUES]
         for which in (Stream.GAPS, Stream.VALUES) if is_joint else (Stream.RECORDS,):
             streams[which], coded[which] = b"", (_STORED, b"")
-    out = bytearray([METHOD])
+    out = bytearray([method])
     write_varint(unit.start, out)
     for which, (coding, body) in coded.items():
         out.append(coding)
@@ -90,33 +92,48 @@ def pack_unit(unit: Unit, *, fast: bool = False) -> bytes:
 
 
 def _smallest(which: Stream, plain: bytes, *, fast: bool) -> tuple[int, bytes]:
+    if fast:
+        return min([(_STORED, plain), (_ZSTD, compress(plain, _FAST_LEVEL))], key=lambda coded: len(coded[1]))
+    return pack_stream(plain, _TRIED[which], _PRESET | (lzma.PRESET_EXTREME if which in _EXTREME else 0))
+
+
+def pack_stream(
+    plain: bytes, tried: Iterable[tuple[int, int, int]] = ((3, 0, 0),), preset: int = _PRESET | lzma.PRESET_EXTREME
+) -> tuple[int, bytes]:
+    """Return the coding of a stream that makes it smallest, and its bytes.
+
+    Args:
+        plain: The stream.
+        tried: LZMA's (lc, lp, pb) to try.
+        preset: LZMA's.
+    """
     best = (_STORED, plain)
     if not plain:
         return best
-    tried = [(_ZSTD, compress(plain, _FAST_LEVEL if fast else _ZSTD_LEVEL))] if fast or len(plain) < _SMALL_BYTES else []
-    preset = _PRESET | (lzma.PRESET_EXTREME if which in _EXTREME else 0)
-    for lc, lp, pb in () if fast else _TRIED[which]:
+    coded = [(_ZSTD, compress(plain, _ZSTD_LEVEL))] if len(plain) < _SMALL_BYTES else []
+    for lc, lp, pb in tried:
         filters = [_filter(len(plain), lc, lp, pb) | {"preset": preset}]
-        tried.append((_LZMA + lc + 5 * lp + 25 * pb, lzma.compress(plain, lzma.FORMAT_RAW, filters=filters)))
-    return min([best, *tried], key=lambda coded: len(coded[1]))
+        coded.append((_LZMA + lc + 5 * lp + 25 * pb, lzma.compress(plain, lzma.FORMAT_RAW, filters=filters)))
+    return min([best, *coded], key=lambda one: len(one[1]))
 
 
 def _filter(size: int, lc: int, lp: int, pb: int) -> dict[str, int]:
     return {"id": lzma.FILTER_LZMA1, "dict_size": max(_LEAST_DICTIONARY, size), "lc": lc, "lp": lp, "pb": pb}
 
 
-def unpack_unit(data: memoryview, size: int) -> Unit:
+def unpack_unit(data: memoryview, size: int, method: int = METHOD) -> Unit:
     """Check and expand a unit; every length is checked before anything is allocated.
 
     Args:
         data: With its method byte.
         size: Bytes of output, as the manifest says.
+        method: The method byte that it must have.
 
     Raises:
         ContentError: Malformed, or a stream is longer than any that makes `size` bytes.
     """
-    if not len(data) or data[0] != METHOD:
-        raise ContentError(f"delta unit: wanted method {METHOD}, got {bytes(data[:1]).hex() or 'nothing'}")
+    if not len(data) or data[0] != method:
+        raise ContentError(f"delta unit: wanted method {method}, got {bytes(data[:1]).hex() or 'nothing'}")
     start, at = read_varint(data, 1)
     heads = []
     for which in Stream:
@@ -132,7 +149,7 @@ def unpack_unit(data: memoryview, size: int) -> Unit:
         raise ContentError(f"delta unit: {len(data)} bytes, its streams end elsewhere")
     streams = []
     for coding, plain, coded in heads:
-        streams.append(_expand(coding, data[at : at + coded], plain))
+        streams.append(unpack_stream(coding, data[at : at + coded], plain))
         at += coded
     return Unit(start, tuple(streams))
 
@@ -146,8 +163,11 @@ def _most_bytes(which: Stream, size: int) -> int:
     }[which]  # fmt: skip
 
 
-def _expand(coding: int, body: memoryview, size: int) -> bytes:
+def unpack_stream(coding: int, body: memoryview, size: int) -> bytes:
+    """Return exactly `size` bytes of a stream; `ContentError` if it makes anything else."""
     if coding == _STORED:
+        if len(body) != size:
+            raise ContentError(f"delta unit: a stream of {len(body)} bytes, wanted {size}")
         return bytes(body)
     if coding == _ZSTD:
         return decompress(body, size)

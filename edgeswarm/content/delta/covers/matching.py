@@ -80,6 +80,11 @@ def _by_parts(read_old: ReadBase, old_size: int, read_new: ReadBase, wanted: Seq
         yield _mapped(match(_joined(read_old, olds), new), olds, part)
 
 
+def most_match_bytes(options: MatchOptions) -> int:
+    """Return the bytes of the largest file that may be matched as a whole."""
+    return max(_LEAST_MEMORY_BYTES, options.memory_bytes) // (_MEMORY_FACTOR + 3)
+
+
 def parts_of(wanted: Sequence[Range], most: int) -> Iterator[list[Range]]:
     """Yield the ranges in groups of at most `most` bytes; a longer range is split."""
     part: list[Range] = []

@@ -16,7 +16,6 @@ from edgeswarm.content.delta.prediction.code.references import ADDRESS_SPACE
 from edgeswarm.errors import ContentError, LocalProtocolError
 
 from . import rules
-from .real_code import AARCH64, code_of
 
 Finder = Callable[[bytes, int, int, int, Bounds], References]
 
@@ -329,15 +328,6 @@ def test_every_window_of_code() -> None:
             for stop in range(first, len(data) + 1):
                 window = (data, ADDRESS + odd, first, stop, BOUNDS)
                 assert find_aarch64_plainly(*window) == find_aarch64_at_once(*window)
-
-
-@pytest.mark.slow
-def test_both_ways_on_programs() -> None:
-    pytest.importorskip("numpy", reason="the [publish] extra is not installed")
-    for name, data, address, bounds in code_of(AARCH64):
-        plain = find_aarch64_plainly(data, address, 0, len(data), bounds)
-        assert plain == find_aarch64_at_once(data, address, 0, len(data), bounds), name
-        assert len(plain.places) > len(data) / 200, name
 
 
 @pytest.mark.slow
