@@ -24,6 +24,7 @@ from ..trust.bundle import FILE_NAMES, Identity
 from ..trust.clock import judge_certificate
 from .beacons import BeaconLoop
 from .config import NodeConfig
+from .decoding import decode_fast
 from .metadata import wall_clock
 from .node import Node
 from .tasks import first_error
@@ -122,6 +123,8 @@ async def open_node(config: NodeConfig, parts: NodeParts | None = None) -> Async
 
 
 async def _make(config: NodeConfig, parts: NodeParts, stack: AsyncExitStack) -> Node:
+    if config.node.role == "gateway":
+        await in_thread(decode_fast)
     identity = parts.identity
     if identity is None:
         identity = await in_thread(partial(read_identity, config.node.identity))

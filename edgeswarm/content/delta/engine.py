@@ -33,6 +33,8 @@ _RUN_COST, _LITERAL_COST, _COVER_COST = 1.1, 0.45, 4.0
 _FAST_FACTOR = 0.85
 """What is left of a quick encoding in a thorough one. A guess: of the streams of two pairs it was 0.68 to 0.93."""
 _QUICK_BYTES, _QUICK_LEVEL = 1024 * 1024, 3
+_CLEAR_FACTOR = 2
+"""A map that is estimated to save so many times what it takes pays; of others it is tried. A guess: estimates are a third off."""
 _NEAR_BYTES, _MOST_RANGES = 4096, 256
 _DICTIONARY_BYTES = 4 * 1024 * 1024
 _WORTH_BYTES = 2048
@@ -110,10 +112,11 @@ class PairEncoder:
             opened = decode_map(plan.data, self._size)  # what receivers will have, to the last number
         except ContentError:  # more than a receiver takes
             return
-        plain, size = self._covers, self._quick_size(read_new, wanted)
+        plain, is_clear = self._covers, plan.gain > _CLEAR_FACTOR * len(plan.data)
+        size = 0 if is_clear else self._quick_size(read_new, wanted)
         self._map, self._covers = opened, opened.covers()
-        if _FAST_FACTOR * self._quick_size(read_new, wanted) + len(plan.data) < _FAST_FACTOR * size:
-            self.maps = [MapBlob(*plan)]
+        if is_clear or _FAST_FACTOR * self._quick_size(read_new, wanted) + len(plan.data) < _FAST_FACTOR * size:
+            self.maps = [MapBlob(plan.start, plan.end, plan.data)]
         else:
             self._map, self._covers = None, plain
 

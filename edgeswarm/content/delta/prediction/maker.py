@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.int64]
 
 ROUNDS = 2
-"""Further matches. [A third one changed the size of no pair by more than 1 %.]"""
+"""Further matches. [A second one takes a fifth of the time of it all, and 1.7 % off ruff, 4 % off libnode.]"""
 _LITERAL_COST, _RUN_COST, _COVER_COST, _CORRECTION_COST = 0.45, 1.1, 3.0, 3.0
 """Encoded bytes of a literal, a run of wrong bytes, a cover and a corrected address, in proportion to each other. Guesses."""
 
@@ -47,10 +47,12 @@ class Made:
     Attributes:
         covers: Of the whole new file, in stream offsets.
         file: What the map says of it.
+        gain: About how many encoded bytes predictions save, less what the map takes.
     """
 
     covers: Covers
     file: FileMap
+    gain: float
 
 
 class FileMaker:
@@ -90,7 +92,7 @@ class FileMaker:
         self._old_references = _references(self._plain, self._read_old)
         self._settle_go_data(covers)
         new_image = _image(self._new, self._new_side, _references(self._new_side, self._read_new), AddressMap([]))
-        best, least = None, self._cost(covers, self._plain, None)
+        best, least = None, (unpredicted := self._cost(covers, self._plain, None))
         for number in range(ROUNDS + 1):
             moves = self._moves(covers)
             moved = FileMoves(self._plain, moves)
@@ -98,7 +100,7 @@ class FileMaker:
             moved = moved.corrected(file.corrections)
             cost = self._cost(covers, file, moved)
             if cost < least:
-                best, least = Made(covers, file), cost
+                best, least = Made(covers, file, unpredicted - cost), cost
             if number < ROUNDS:
                 old_image = _image(self._old, self._plain, self._old_references, moved)
                 covers = self._matched(old_image, new_image)

@@ -27,11 +27,13 @@ class Plan(NamedTuple):
         start: Where the run of the new stream begins that it is for.
         end: Where that ends.
         data: Its bytes.
+        gain: About how many encoded bytes it saves, by estimates.
     """
 
     start: int
     end: int
     data: bytes
+    gain: float
 
 
 def plan_map(
@@ -80,6 +82,7 @@ def plan_map(
         start,
         max(last + length, int(merged[-1].sum() - merged[-1, 0])),
         encode_map(merged.tolist(), [one.file for one in made], start),
+        sum(one.gain for one in made),
     )
 
 
