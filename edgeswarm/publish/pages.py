@@ -8,6 +8,7 @@ that its name proves them: nobody could decode them without the base.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..content.delta import EngineOptions, PairEncoder, decode_unit
 from ..content.digest import Digest
@@ -47,7 +48,7 @@ def _units(
     fresh = [(name, page) for name, page in dict(built.pages).items() if name not in known]
     new = b"".join(page for _, page in fresh)
     read_old, read_new = (lambda at, n: old[at : at + n]), (lambda at, n: new[at : at + n])
-    encoder = PairEncoder(read_old, len(old), read_new, len(new), [(0, len(new))] if new else [], how)
+    encoder = PairEncoder(read_old, len(old), read_new, len(new), [(0, len(new))] if new else [], replace(how, predict=False))
     start = 0
     for name, page in fresh:
         unit = encoder.encode(page, start)

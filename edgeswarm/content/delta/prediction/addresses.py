@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.int64]
 
-MAX_MOVES = 1 << 21
-"""Of one file: twice the covers of a map. Bounds what a malicious map costs whose covers go over many ends of spaces."""
+MAX_MOVES = 1 << 20
+"""Of one map: as many as covers. Bounds what a malicious one costs whose covers go over many ends of spaces."""
 NOWHERE = -1
 """The address of a byte that is not loaded."""
 
@@ -102,19 +102,19 @@ class Spaces:
         return found
 
 
-def moves_of(covers: Iterable[tuple[int, int, int]], old: Spaces, new: Spaces) -> list[Move]:
+def moves_of(covers: Iterable[tuple[int, int, int]], old: Spaces, new: Spaces, most: int = MAX_MOVES) -> list[Move]:
     """Return the moves that covers (old offset, new offset, length) mean, split where spaces end, in the order of the covers.
 
     Raises:
-        ContentError: There are more than `MAX_MOVES`.
+        ContentError: There are more than `most`.
     """
     moves: list[Move] = []
     for old_offset, new_offset, length in covers:
         for behind, size, old_address in old.parts(old_offset, length):
             for further, part, new_address in new.parts(new_offset + behind, size):
                 moves.append(Move(old_address + further, part, new_address - old_address - further))
-        if len(moves) > MAX_MOVES:
-            raise ContentError(f"map: covers of a file mean more than {MAX_MOVES} moves of addresses")
+        if len(moves) > most:
+            raise ContentError(f"map: covers of a file mean more than {most} moves of addresses, the most that are left of a map's")
     return moves
 
 

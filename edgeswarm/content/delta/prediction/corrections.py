@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .areas import DataField
-from .code import Field
+from .code import Bounds, Field
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,8 +53,8 @@ class Evidence(NamedTuple):
         return Evidence(*(column[np.array(which, bool)] for column in self))
 
 
-def agreed(evidence: Sequence[Evidence]) -> dict[int, int]:
-    """Return corrections of old addresses on which enough references agree."""
+def agreed(evidence: Sequence[Evidence], bounds: Bounds) -> dict[int, int]:
+    """Return corrections of old addresses within bounds on which enough references agree."""
     import numpy as np
 
     if not sum(len(one.olds) for one in evidence):
@@ -71,4 +71,8 @@ def agreed(evidence: Sequence[Evidence]) -> dict[int, int]:
             right[old] = count
         elif abs(error) < _MOST_CORRECTION and count > best.get(old, (0, 0))[0]:
             best[old] = (count, error)
-    return {old: error for old, (count, error) in sorted(best.items()) if count - right.get(old, 0) >= _LEAST_VOTES}
+    return {
+        old: error
+        for old, (count, error) in sorted(best.items())
+        if count - right.get(old, 0) >= _LEAST_VOTES and bounds.low <= old < bounds.high
+    }

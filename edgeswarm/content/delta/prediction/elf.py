@@ -117,8 +117,7 @@ def _parse(read: ReadBase, start: int, limit: int) -> ElfFile | None:
     if not sound or not 0 < n_segments <= _MOST_HEADERS or start + segments_at + n_segments * _SEGMENT.size > limit:
         return None
     segments = list(_SEGMENT.iter_unpack(read(start + segments_at, n_segments * _SEGMENT.size)))
-    loads = sorted(row for row in segments if row[0] == _LOAD and row[5])
-    loads.sort(key=lambda row: row[2])
+    loads = sorted((row for row in segments if row[0] == _LOAD and row[5]), key=lambda row: row[2])
     end = max((row[2] + row[5] for row in segments), default=0)
     if any(row[2] + row[5] > limit - start or row[3] + row[6] >= _MOST_ADDRESS for row in segments) or not loads:
         return None

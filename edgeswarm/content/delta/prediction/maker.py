@@ -152,7 +152,9 @@ class FileMaker:
             area._replace(classes=sum(1 << rule for place, rule in helps if place == area.offset)) for area in self._plain.areas
         ]
         used = [found.of([(place, rule) in helps for rule in classes.tolist()]) for place, classes, found in evidence]
-        return replace(self._plain, areas=tuple(area for area in areas if area.classes), corrections=agreed(used))
+        return replace(
+            self._plain, areas=tuple(area for area in areas if area.classes), corrections=agreed(used, self._plain.bounds)
+        )
 
     def _settle_go_data(self, covers: Covers) -> None:
         """Find out what Go's data of functions count from: the word of all that may be it with which most come out right."""

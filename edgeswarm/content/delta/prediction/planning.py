@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from ....errors import ContentError
+from ....errors import BaseMissingError, ContentError
 from ..port import ReadBase
 from .areas import WALKED_KINDS
 from .layout import MAX_FILES, MAX_MAP_COVERS, MAX_WALKED_BYTES, encode_map
@@ -61,11 +62,15 @@ def plan_map(
     if not wanted:
         return None
     made: list[Made] = []
+    runs = joined(wanted)
     for pair in pairs_of(read_old, old_size, read_new, new_size, covers):
-        touched = any(start < pair.new.start + pair.new.size and start + length > pair.new.start for start, length in wanted)
+        at = bisect_left(runs, pair.new.start + pair.new.size, key=lambda run: run[0])
+        touched = at > 0 and sum(runs[at - 1]) > pair.new.start
         if touched and max(pair.old.size, pair.new.size) <= most_file_bytes:
             try:
-                one = FileMaker(pair, read_old, read_new, match).make(_sought(covers, wanted, pair))
+                one = FileMaker(pair, read_old, read_new, match).make(_sought(covers, runs, pair))
+            except BaseMissingError:
+                raise
             except ContentError:  # more than a receiver takes
                 continue
             if one is not None:
@@ -99,12 +104,12 @@ def _limited(made: Sequence[Made]) -> Iterator[Made]:
             yield replace(one, file=replace(one.file, areas=rest))
 
 
-def _sought(covers: Covers, wanted: Sequence[Range], pair: Pair) -> Covers | None:
+def _sought(covers: Covers, runs: Sequence[Range], pair: Pair) -> Covers | None:
     """Return the covers of a new file in its old one; None if they were not sought in all of it."""
     from ..covers.encoder import clip
 
     start, stop = pair.new.start, pair.new.start + pair.new.size
-    if not any(offset <= start and stop <= offset + length for offset, length in joined(wanted)):
+    if not any(offset <= start and stop <= offset + length for offset, length in runs):
         return None
     found = clip(covers, start, stop)
     return found[(found[:, 0] >= pair.old.start) & (found[:, 0] + found[:, 2] <= pair.old.start + pair.old.size)]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..port import ReadBase
-from .addresses import AddressMap, Move, moves_of
+from .addresses import MAX_MOVES, AddressMap, Move, moves_of
 from .areas import CODE_KINDS, Area, DataField
 from .code import References
 from .files import FileMap, FileMoves, FileReferences, Walk, windows
@@ -62,6 +62,9 @@ class Predictor:
         news: Where it is in the new stream; ascending, covers are apart from each other.
         lengths: Bytes of each.
         files: Ascending by `new_start`, apart from each other in the new stream.
+
+    Raises:
+        ContentError: Covers mean more than `MAX_MOVES` moves in all.
     """
 
     def __init__(self, olds: array[int], news: array[int], lengths: array[int], files: Sequence[FileMap]) -> None:
@@ -69,6 +72,7 @@ class Predictor:
         self.files = tuple(files)
         self._maps: dict[int, FileMoves] = {}
         self._walked: dict[Walk, WalkedFields] = {}
+        self._follow()
 
     def count(self, start: int, stop: int) -> int:
         """Return how many covers there are to copy from, at most, for a range of the new stream."""
@@ -92,10 +96,18 @@ class Predictor:
 
         return np.stack([np.array(column, np.int64) for column in (self.olds, self.news, self.lengths)], axis=1)
 
-    def moves(self, file: FileMap) -> list[Move]:
-        """Return where the addresses of a file went, by the covers within it."""
+    def _follow(self) -> None:
+        """Find out where the addresses of all files went: once, before units are decoded in several threads."""
+        room = MAX_MOVES
+        for number, file in enumerate(self.files):
+            moves = self.moves(file, room)
+            room -= len(moves)
+            self._maps[number] = FileMoves(file, moves)
+
+    def moves(self, file: FileMap, most: int) -> list[Move]:
+        """Return where the addresses of a file went, by the covers within it; `ContentError` if that are more than `most` moves."""
         covers = (within(segment, file) for segment in self._clipped(file.new_start, file.new_start + file.new_size))
-        return moves_of([part for part in covers if part is not None], file.old_spaces, file.new_spaces)
+        return moves_of((part for part in covers if part is not None), file.old_spaces, file.new_spaces, most)
 
     def predict(self, out: bytearray, origin: int, segments: Sequence[Segment], read_base: ReadBase) -> None:
         """Replace references in copied bytes.
@@ -112,8 +124,6 @@ class Predictor:
                 first = max(0, bisect_right(segments, file.new_start, key=_new_of) - 1)
                 near = segments[first : bisect_left(segments, stop, key=_new_of)]
                 inner = sorted(part for segment in near if (part := within(segment, file)) is not None)
-                if inner and number not in self._maps:
-                    self._maps[number] = FileMoves(file, self.moves(file))
                 if inner:
                     predict_file(out, origin, inner, FileReferences(file, read_base, self._walked), self._maps[number])
 

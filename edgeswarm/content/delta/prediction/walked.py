@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from array import array
 from itertools import pairwise
 from typing import NamedTuple
@@ -9,6 +10,8 @@ from typing import NamedTuple
 from .areas import DataClass
 
 _CIE_ID = 0
+_MOST_CIES = 4096
+"""A walk stops at one more. A program has some few; each is remembered."""
 _POINTER_ENCODING = 0x1B  # DW_EH_PE_pcrel | DW_EH_PE_sdata4: what compilers use
 _HEAD_BYTES = 44
 """Bytes of Go's `_func` before its lists."""
@@ -46,12 +49,12 @@ def frame_fields(data: bytes) -> WalkedFields:
             continue
         back = int.from_bytes(data[at + 4 : at + 8], "little")
         if back == _CIE_ID:
-            try:
-                encodings[at], personality = _cie(data, at + 8, min(end, at + 4 + length))
-            except IndexError:
+            known = _cie(data[at + 8 : at + 4 + length]) if len(encodings) < _MOST_CIES else None
+            if known is None:
                 break
+            encodings[at], personality = known
             if personality:
-                places.append(personality)
+                places.append(at + 8 + personality)
                 rules.append(DataClass.FRAME_START)
         elif at + 12 <= end:
             code, lsda = encodings.get(at + 4 - back, (True, False))
@@ -64,10 +67,21 @@ def frame_fields(data: bytes) -> WalkedFields:
     return WalkedFields(places, bytes(rules))
 
 
-def _cie(data: bytes, at: int, end: int) -> tuple[tuple[bool, bool], int]:
-    """Return how pointers are encoded in the FDEs of a CIE, and where its own pointer to a personality routine is, or 0."""
-    stop = data.index(b"\0", at + 1, end) if data.find(b"\0", at + 1, end) > 0 else end
-    augmentation, at = data[at + 1 : stop], stop + 1
+def _cie(data: bytes) -> tuple[tuple[bool, bool], int] | None:
+    """Return how pointers are encoded in the FDEs of a CIE, and where its own pointer to a personality routine is, or 0.
+
+    Args:
+        data: The CIE from its version on; None is returned if it ends too early.
+    """
+    try:
+        return _parsed_cie(data)
+    except IndexError:
+        return None
+
+
+def _parsed_cie(data: bytes) -> tuple[tuple[bool, bool], int]:
+    stop = data.find(b"\0", 1)
+    augmentation, at = data[1:stop] if stop > 0 else b"", stop + 1
     if not augmentation.startswith(b"z"):
         return (False, False), 0
     for _ in range(4):  # alignments, return address register, length of what follows
@@ -75,7 +89,6 @@ def _cie(data: bytes, at: int, end: int) -> tuple[tuple[bool, bool], int]:
             at += 1
         at += 1
     code, lsda, personality = False, False, 0
-    limit = end - 4
     for letter in augmentation[1:].decode("latin-1"):
         if letter == "R":
             code = data[at] == _POINTER_ENCODING
@@ -86,7 +99,7 @@ def _cie(data: bytes, at: int, end: int) -> tuple[tuple[bool, bool], int]:
         elif letter == "P":
             if data[at] & 0x0F != _POINTER_ENCODING & 0x0F or not data[at] & 0x10:
                 break
-            personality = at + 1 if at < limit else 0
+            personality = at + 1 if at + 5 <= len(data) else 0
             at += 5
         elif letter not in "SB":
             break
@@ -109,8 +122,7 @@ def go_fields(data: bytes, count: int) -> WalkedFields:
     for at in range(0, table, 4):
         places.append(at)
         rules.append(GO_FUNCTION if at % 8 else GO_ENTRY)
-    words = memoryview(data)[: table - table % 4].cast("I").tolist() if count else []
-    starts = [*words[1 : 2 * count : 2], len(data)]
+    starts = [*struct.unpack_from(f"<{2 * count}I", data)[1::2], len(data)]
     end = table
     for start, following in pairwise(starts):
         if start < end or start % 4 or start + _HEAD_BYTES > len(data):

@@ -17,7 +17,7 @@ pytest.importorskip("hdiffpatch", reason="the [publish] extra is not installed")
 
 from edgeswarm.content.delta import Place, decode_unit
 from edgeswarm.content.delta.covers.layout import Unit, pack_stream, pack_unit, unpack_stream
-from edgeswarm.content.delta.prediction import addresses, decode_map, decoder, layout
+from edgeswarm.content.delta.prediction import decode_map, decoder, layout, predictor
 from edgeswarm.content.delta.prediction.addresses import Move, Space, Spaces
 from edgeswarm.content.delta.prediction.areas import Area, AreaKind, Column, DataField
 from edgeswarm.content.delta.prediction.code import Bounds
@@ -332,7 +332,7 @@ def test_more_covers_than_a_unit_may_have_are_refused(monkeypatch: pytest.Monkey
 
 
 def test_covers_over_many_ends_of_spaces_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addresses, "MAX_MOVES", 1000)
+    monkeypatch.setattr(predictor, "MAX_MOVES", 1000)
     spaces = Spaces([Space(FIRST.old_start + n, 1000 * n, 1) for n in range(64)])
     area = Area(AreaKind.TABLE, 1, FIRST.old_start, 64, 4, (Column(DataField.OFFSET, 0, 0, 0),))
     file = replace(FIRST, new_size=1 << 20, new_spaces=Spaces([Space(0, 0, 1 << 20)]), old_spaces=spaces, areas=(area,))

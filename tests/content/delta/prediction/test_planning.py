@@ -21,8 +21,9 @@ import numpy as np
 from edgeswarm.content.delta import EngineOptions, PairEncoder, Place, decode_unit, engine
 from edgeswarm.content.delta.covers.encoder import clip
 from edgeswarm.content.delta.covers.matching import MatchOptions, find_covers
-from edgeswarm.content.delta.prediction import addresses, decode_map, layout, planning
+from edgeswarm.content.delta.prediction import decode_map, layout, planning, predictor
 from edgeswarm.content.delta.prediction.areas import AreaKind
+from edgeswarm.content.delta.prediction.code import Bounds
 from edgeswarm.content.delta.prediction.corrections import Evidence, agreed
 from edgeswarm.content.delta.prediction.decoder import METHOD
 from edgeswarm.content.delta.prediction.pairing import pairs_of
@@ -156,7 +157,7 @@ def test_a_program_too_large_to_match_is_not_predicted(monkeypatch: pytest.Monke
 # ---------------------------------------------------------------------- what receivers take
 
 
-@pytest.mark.parametrize(("module", "name", "most"), [(layout, "_MOST_TABLE_BYTES", 10), (addresses, "MAX_MOVES", 3)])
+@pytest.mark.parametrize(("module", "name", "most"), [(layout, "_MOST_TABLE_BYTES", 10), (predictor, "MAX_MOVES", 3)])
 def test_without_what_no_receiver_takes(module: object, name: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, name, most)
     made = encoder(program(), program(NEW))
@@ -245,14 +246,18 @@ def test_of_old_programs_the_one_counts_of_which_most_was_taken() -> None:
     assert pairs_of(Stream(old).read, len(old), Stream(new).read, len(new), covers[:0]) == []
 
 
+BOUNDS = Bounds(1, 50, 1, 50)
+
+
 def test_addresses_are_corrected_on_which_references_agree() -> None:
     def evidence(*rows: Range) -> Evidence:
         olds, errors = (np.array(column, np.int64) for column in zip(*rows, strict=True))
         return Evidence(olds, errors)
 
-    assert agreed([]) == {}
-    assert agreed([evidence((5, 8), (6, 8)), evidence((5, 8), (7, 0))]) == {5: 8}  # two agree; one alone does not count
-    assert agreed([evidence((5, 8), (5, 8), (5, 8), (5, 0), (5, 0))]) == {}  # as it is, it is right for nearly as many
-    assert agreed([evidence((5, 8), (5, 8), (5, 8), (5, 8), (5, 0), (5, 9), (5, 9), (5, 9))]) == {5: 8}
-    assert agreed([evidence((5, 1 << 31), (5, 1 << 31))]) == {}
-    assert list(agreed([evidence((9, 1), (3, 1), (9, 1), (3, 1))])) == [3, 9]
+    assert agreed([], BOUNDS) == {}
+    assert agreed([evidence((50, 8), (50, 8), (-5, 8), (-5, 8))], BOUNDS) == {}  # no address of the file
+    assert agreed([evidence((5, 8), (6, 8)), evidence((5, 8), (7, 0))], BOUNDS) == {5: 8}  # two agree; one alone does not count
+    assert agreed([evidence((5, 8), (5, 8), (5, 8), (5, 0), (5, 0))], BOUNDS) == {}  # as it is, it is right for nearly as many
+    assert agreed([evidence((5, 8), (5, 8), (5, 8), (5, 8), (5, 0), (5, 9), (5, 9), (5, 9))], BOUNDS) == {5: 8}
+    assert agreed([evidence((5, 1 << 31), (5, 1 << 31))], BOUNDS) == {}
+    assert list(agreed([evidence((9, 1), (3, 1), (9, 1), (3, 1))], BOUNDS)) == [3, 9]

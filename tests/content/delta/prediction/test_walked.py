@@ -125,6 +125,14 @@ def test_frames_that_are_cut_off_are_those_before(size: int) -> None:
     assert all(place + 4 <= size for place, _ in part)
 
 
+def test_more_kinds_of_frames_than_any_program_has_end_the_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walked, "_MOST_CIES", 2)
+    two = cie() + cie()
+    data = two + fde(len(two), 0)
+    assert len(frame_fields(data).places) == 2
+    assert rows_of(frame_fields(data + cie() + fde(len(data) + len(cie()), 0))) == rows_of(frame_fields(data))
+
+
 def check_sound(fields: WalkedFields, size: int) -> None:
     """Check what a reader of fields relies on."""
     assert len(fields.places) == len(fields.rules)
