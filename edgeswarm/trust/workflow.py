@@ -287,7 +287,10 @@ class Workflow:
     def floor(self) -> VersionFloor:
         """Return the versions in use, to persist."""
         root, timestamp, snapshot = self.trusted.root, self.trusted.timestamp, self.trusted.snapshot
-        return VersionFloor(root.version, timestamp.version, snapshot.version, self._edge.online_keys(root))
+        versions = (root.version, timestamp.version, snapshot.version)
+        if any(type(version) is not int for version in versions):  # JSON's true is an int in Python
+            raise TrustError(f"a version in signed metadata is no whole number: {versions}")
+        return VersionFloor(*versions, self._edge.online_keys(root))
 
     def _use(self, name: str, signed: Signed, data: bytes, *, fresh: bool) -> None:
         self.uses[name] = Use(signed, data)

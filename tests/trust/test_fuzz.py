@@ -114,6 +114,19 @@ def test_replaced_values_signed_by_a_thief(name: str, at: int, value: object) ->
         return
 
 
+def test_a_version_that_is_no_number_is_refused() -> None:
+    """`true` passes for 1 in Python."""
+    name = next(name for name in NEWER if "timestamp" in name)
+    tree = json.loads(NEWER[name])
+    tree["signed"]["version"] = True
+    metadata: Metadata[Any] = Metadata.from_dict(tree)
+    metadata.signatures.clear()
+    for key in ONLINE:
+        metadata.sign(key.signer, append=True)
+    with pytest.raises(TrustError, match="no whole number"):
+        Node(WORLD.root1).refresh(NEWER | {name: metadata.to_bytes()})
+
+
 @given(st.sampled_from(sorted(SAVED)), st.binary(max_size=60))
 def test_junk_in_a_saved_file_is_loud_or_healed(name: str, data: bytes) -> None:
     node = Node(WORLD.root1)
