@@ -22,6 +22,7 @@ from .prediction.decoder import MAX_COVERS as MAX_PREDICTED
 from .prediction.decoder import METHOD as PREDICTED
 from .prediction.layout import MAP_MAX_BYTES
 from .prediction.planning import plan_map
+from .prediction.predictor import Segment
 from .zstd_ranges import encode_ranges
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class PairEncoder:
         out = bytearray(size)
         for old, new, length in rows:
             out[new - start : new - start + length] = self._read(old, length)
-        self._map.predict(out, start, self._map.segments(start, start + size), self._read)
+        self._map.predict(out, start, [Segment(*row) for row in rows], self._read)
         return [bytes(out[new - start : new - start + length]) for _, new, length in rows]
 
     def _ranges(self, covers: list[list[int]]) -> list[tuple[int, int]]:

@@ -70,9 +70,8 @@ class Predictor:
     def __init__(self, olds: array[int], news: array[int], lengths: array[int], files: Sequence[FileMap]) -> None:
         self.olds, self.news, self.lengths = olds, news, lengths
         self.files = tuple(files)
-        self._maps: dict[int, FileMoves] = {}
         self._walked: dict[Walk, WalkedFields] = {}
-        self._follow()
+        self._maps = list(self._followed())
 
     def count(self, start: int, stop: int) -> int:
         """Return how many covers there are to copy from, at most, for a range of the new stream."""
@@ -96,13 +95,13 @@ class Predictor:
 
         return np.stack([np.array(column, np.int64) for column in (self.olds, self.news, self.lengths)], axis=1)
 
-    def _follow(self) -> None:
-        """Find out where the addresses of all files went: once, before units are decoded in several threads."""
+    def _followed(self) -> Iterator[FileMoves]:
+        """Find out where the addresses of each file went: once, before units are decoded in several threads."""
         room = MAX_MOVES
-        for number, file in enumerate(self.files):
+        for file in self.files:
             moves = self.moves(file, room)
             room -= len(moves)
-            self._maps[number] = FileMoves(file, moves)
+            yield FileMoves(file, moves)
 
     def moves(self, file: FileMap, most: int) -> list[Move]:
         """Return where the addresses of a file went, by the covers within it; `ContentError` if that are more than `most` moves."""
@@ -118,14 +117,14 @@ class Predictor:
             segments: What was copied; ascending by `new`.
             read_base: Reads the base.
         """
-        for number, file in enumerate(self.files):
+        for file, moved in zip(self.files, self._maps, strict=True):
             stop = file.new_start + file.new_size
             if segments and file.new_start < origin + len(out) and stop > origin:
                 first = max(0, bisect_right(segments, file.new_start, key=_new_of) - 1)
                 near = segments[first : bisect_left(segments, stop, key=_new_of)]
                 inner = sorted(part for segment in near if (part := within(segment, file)) is not None)
                 if inner:
-                    predict_file(out, origin, inner, FileReferences(file, read_base, self._walked), self._maps[number])
+                    predict_file(out, origin, inner, FileReferences(file, read_base, self._walked), moved)
 
 
 def _new_of(segment: Segment) -> int:
